@@ -1,0 +1,1 @@
+"""Build: the node image, made from `node-image/` by this machine's tools or inside containers."""

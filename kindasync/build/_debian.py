@@ -1,0 +1,94 @@
+"""Debian: packages and root file systems from a suite, without changing this machine's own package lists."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kindasync.build._workshop import Here, OnLine
+from kindasync.errors import BuildFailed
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# Documentation is left out, but for licences.
+DPKG_OPTIONS = (
+    "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/info/*", "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/bash-completion/*", "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
+)  # fmt: skip
+_EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+def mirror(sources_lists: Sequence[Path] | None = None) -> str | None:
+    """The Debian mirror that this machine's own package sources name; None if it has none (then mmdebstrap's default serves).
+
+    Read from `sources.list` lines and deb822 files. Security and third-party archives do not hold whole suites, and are passed over.
+    """
+    etc = Path("/etc/apt")
+    paths = sources_lists or [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
+    for path in paths:
+        if not path.is_file():
+            continue
+        text = re.sub(r"(?m)^\s*#.*$", "", path.read_text(errors="replace"))
+        lines = re.findall(r"(?m)^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+\S+", text)
+        fields = re.findall(r"(?mi)^URIs:\s*(\S+)", text)
+        for uri in lines + fields:
+            if uri.rstrip("/").endswith("/debian"):
+                return str(uri)
+    return None
+
+
+def mmdebstrap_argv(
+    suite: str, packages: Sequence[str], out: str, *, architecture: str, variant: str, hooks: Sequence[str] = (), mirror_uri: str | None = None
+) -> list[str]:
+    """The command that makes a root file system as a tar file. `extract` unpacks only, `minbase` is a minimal installed system."""
+    argv = [
+        "mmdebstrap", "--quiet", f"--variant={variant}", f"--architectures={architecture}", f"--include={','.join(packages)}",
+        '--aptopt=Apt::Install-Recommends "false"', "--skip=output/dev", *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
+        *(f"--customize-hook={hook}" for hook in hooks),
+    ]  # fmt: skip
+    if KEYRING.exists():
+        argv.append(f"--keyring={KEYRING}")
+    argv += [suite, out]
+    return argv + ([mirror_uri] if mirror_uri else [])
+
+
+async def make_root(
+    suite: str, packages: Sequence[str], out: Path, *, architecture: str, variant: str, hooks: Sequence[str], on_line: OnLine
+) -> None:  # fmt: skip
+    """Make a root file system as the tar file `out`. Raises: BuildFailed."""
+    argv = mmdebstrap_argv(
+        suite, packages, "{out}/root.tar", architecture=architecture, variant=variant, hooks=hooks, mirror_uri=mirror()
+    )  # fmt: skip
+    with TemporaryDirectory(dir=out.parent, prefix=out.name) as scratch:
+        await Here(Path(), Path(scratch)).run("make a Debian root file system", argv, env=_EPOCH, on_line=on_line)
+        Path(scratch, "root.tar").rename(out)
+
+
+async def unpack_packages(suite: str, packages: Sequence[str], into: Path, *, on_line: OnLine) -> None:
+    """Download packages of a suite, without what they depend on, and unpack them below `into`; nothing is installed.
+
+    apt works with lists and a cache of its own, and takes only what the archive's key has signed.
+    Raises: BuildFailed, also on a machine whose own package sources are not Debian's.
+    """
+    step = f"get packages of Debian {suite}"
+    mirror_uri = mirror()
+    if not mirror_uri:
+        raise BuildFailed(step, "this machine's package sources name no Debian mirror", "", hint="install " + ", ".join(packages))
+    apt = into / "apt"
+    for directory in ("lists/partial", "cache/archives/partial", "debs"):
+        (apt / directory).mkdir(parents=True, exist_ok=True)
+    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror_uri} {suite} main\n")
+    (apt / "apt.conf").write_text(
+        f'Dir::Etc::sourcelist "{apt}/sources.list";\nDir::Etc::sourceparts "-";\n'
+        f'Dir::State::lists "{apt}/lists";\nDir::Cache "{apt}/cache";\nAPT::Sandbox::User "root";\n'
+    )
+    workshop = Here(Path(), apt / "debs")
+    env = {"APT_CONFIG": str(apt / "apt.conf")}
+    await workshop.run(step, ["apt-get", "update", "-qq"], env=env, on_line=on_line)
+    script = 'cd "$1" && shift && apt-get download -qq "$@"'
+    await workshop.run(step, ["sh", "-c", script, "sh", "{out}", *packages], env=env, on_line=on_line)
+    for deb in sorted((apt / "debs").glob("*.deb")):
+        await workshop.run(step, ["dpkg-deb", "-x", str(deb), str(into)], env={}, on_line=on_line)
+    shutil.rmtree(apt)

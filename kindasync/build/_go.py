@@ -1,0 +1,53 @@
+"""Go: a toolchain that is new enough, the machine's own or Debian's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import anyio.to_thread
+
+from kindasync.build._debian import unpack_packages
+from kindasync.build._pins import Pins
+from kindasync.build._sources import key_of
+from kindasync.build._steps import Cache
+from kindasync.build._workshop import OnLine
+
+# From 1.21 on, a toolchain fetches the newer one that a go.mod asks for, through the module proxy.
+_SWITCHES_FROM = (1, 21)
+
+
+def needed(sources: Path) -> tuple[int, int]:
+    """The newest Go (major, minor) that a module of the node image asks for."""
+    versions = [_version(path.read_text()) for path in sources.glob("*/*.mod")]
+    return max(version for version in versions if version)
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    found = re.search(r"(?m)\bgo\s?(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+async def environment(sources: Path, cache: Cache, pins: Pins, *, on_line: OnLine) -> dict[str, str]:
+    """What to add to the environment so that `go` is new enough: nothing, a toolchain switch, or the suite's own Go.
+
+    Raises: BuildFailed if there is none and none can be had.
+    """
+    wanted = needed(sources)
+    if shutil.which("go"):
+        output = await anyio.to_thread.run_sync(lambda: subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout)
+        have = _version(output)
+        if have and have >= wanted:
+            return {}
+        if have and have >= _SWITCHES_FROM:
+            return {"GOTOOLCHAIN": "auto"}
+    key = key_of(pins.debian_suite, *pins.go_packages)
+    if not cache.has("golang", key):
+        with cache.scratch("golang") as scratch:
+            await unpack_packages(pins.debian_suite, pins.go_packages, scratch, on_line=on_line)
+            cache.store(scratch, "golang", key)
+    root = next(cache.entry("golang", key).glob("usr/lib/go-*"))
+    return {"PATH": f"{root}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}", "GOTOOLCHAIN": "auto"}

@@ -1,0 +1,198 @@
+"""The node image, from its sources: the steps in their order, each done once per content key."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from kindasync.build import _go, _layers, _sbom
+from kindasync.build._debian import make_root
+from kindasync.build._oci import ImageRecord, Layer, write_archive
+from kindasync.build._steps import Cache, Plan
+from kindasync.build._store import make_store, pieces
+from kindasync.build._workshop import Here, InContainer, OnLine, Workshop
+from kindasync.docker import Connection
+from kindasync.docker.images import image_list, image_load, image_tag
+from kindasync.errors import BuildFailed
+from kindasync.events import BuildOutput, BuildStepEnded, BuildStepStarted, Bus
+
+_READABLE = {
+    "debian": "Debian base system",
+    "component": "files of the component images",
+    "containerd": "containerd",
+    "storage": "storage provisioner",
+    "kube": "Kubernetes",
+    "base": "base image",
+    "node": "node image",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Images of container builds: one with Go and a C compiler, and one of the Debian suite. Both None: this machine's own tools."""
+
+    base: str | None = None
+    go: str | None = None
+
+
+class Builder:
+    """Builds one plan with one Engine."""
+
+    def __init__(self, connection: Connection, plan: Plan, cache: Cache, bus: Bus, images: Images) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._cache = cache
+        self._bus = bus
+        self._images = images
+
+    async def build(self) -> Path:
+        """Build what is missing; the archive of the node image, in the cache."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._debian_steps)
+            tasks.start_soon(self._program_steps)
+        await self._step("base", "tar", self._base)
+        archive = await self._step("node", "tar", self._node)
+        self._cache.forget_unused()
+        return archive
+
+    async def _debian_steps(self) -> None:
+        await self._step("debian", "tar", self._debian)
+        await self._step("component", "tar", self._component)
+
+    async def _program_steps(self) -> None:
+        for name in ("containerd", "storage", "kube"):  # one after the other: each uses all cores
+            await self._step(name, "d", partial(self._program, name))
+
+    async def _step(self, name: str, kind: str, make: Callable[[Path, OnLine], Awaitable[None]]) -> Path:
+        """The entry of a step, made by `make` unless it is in the cache."""
+        readable, key, began = _READABLE[name], self._plan.keys[name], self._bus.elapsed_s()
+        cached = self._cache.has(f"{name}-{kind}", key)
+        if not cached:
+            self._bus.emit(BuildStepStarted(step=readable))
+            count = 0
+
+            def on_line(line: str) -> None:
+                nonlocal count
+                count += 1
+                self._bus.emit(BuildOutput(subject=readable, line=line, current=count, unit="lines"))
+
+            with self._cache.scratch(f"{name}-{kind}") as scratch:
+                await make(scratch, on_line)
+                self._cache.store(scratch, f"{name}-{kind}", key)
+        self._bus.emit(BuildStepEnded(step=readable, duration_s=self._bus.elapsed_s() - began, cached=cached))
+        return self._cache.entry(f"{name}-{kind}", key)
+
+    def _made(self, name: str, kind: str) -> Path:
+        return self._cache.entry(f"{name}-{kind}", self._plan.keys[name])
+
+    async def _debian(self, out: Path, on_line: OnLine) -> None:
+        pins, base = self._plan.pins, self._plan.sources / "base"
+        hook = f"'{base}/customize' \"$1\" '{base}' '{' '.join(pins.cni_plugins)}'"
+        await make_root(
+            pins.debian_suite, pins.debian_packages, out,
+            architecture=pins.architecture.name, variant="minbase", hooks=[hook], on_line=on_line,
+        )  # fmt: skip
+
+    async def _component(self, out: Path, on_line: OnLine) -> None:
+        pins = self._plan.pins
+        await make_root(
+            pins.debian_suite, pins.component_packages, out,
+            architecture=pins.architecture.name, variant="extract", hooks=[], on_line=on_line,
+        )  # fmt: skip
+
+    async def _program(self, name: str, out: Path, on_line: OnLine) -> None:
+        async with self._workshop(out, on_line) as (workshop, env):
+            await workshop.run(f"build {_READABLE[name]}", ["{sources}/build-program", name, "{out}"], env={**self._plan.program_env, **env}, on_line=on_line)
+            await workshop.take(out)
+
+    @asynccontextmanager
+    async def _workshop(self, out: Path, on_line: OnLine) -> AsyncIterator[tuple[Workshop, dict[str, str]]]:
+        sources = self._plan.sources
+        if self._images.go:
+            async with InContainer.opened(self._connection, self._images.go, sources, labels={"kindasync.build": "go"}) as workshop:
+                yield workshop, {}
+        else:
+            if not shutil.which(self._plan.pins.architecture.cc):
+                packages = " ".join(self._plan.pins.architecture.cc_packages)
+                raise BuildFailed("build the pause program", f"there is no {self._plan.pins.architecture.cc}", "", hint=f"apt-get install {packages}")
+            env = await _go.environment(sources, self._cache, self._plan.pins, on_line=on_line)
+            yield Here(sources, out), env
+
+    async def _base(self, out: Path, on_line: OnLine) -> None:
+        with self._cache.scratch("containerd-layer") as layer:
+            await anyio.to_thread.run_sync(_layers.write_containerd_layer, layer, self._made("containerd", "d"))
+            self._cache.store(layer, "containerd-layer", self._plan.keys["base"])
+        await anyio.to_thread.run_sync(write_archive, out, [await self._base_record()])
+
+    async def _base_record(self) -> ImageRecord:
+        layers = await self._layers(self._made("debian", "tar"), self._cache.entry("containerd-layer", self._plan.keys["base"]))
+        return ImageRecord(
+            reference=f"docker.io/{self._plan.base_reference}",
+            architecture=self._plan.pins.architecture.name,
+            layers=layers,
+            config=_layers.base_config(self._plan),
+        )
+
+    async def _node(self, out: Path, on_line: OnLine) -> None:
+        plan = self._plan
+        with ExitStack() as stack:
+            components, component_layer, node_layer, store, store_layer = (
+                stack.enter_context(self._cache.scratch(name)) for name in ("components", "component-layer", "node-layer", "store", "store-layer")
+            )
+            await self._load_base()
+            kube, storage = self._made("kube", "d"), self._made("storage", "d")
+            on_line("writing the layer of the component images")
+            await anyio.to_thread.run_sync(
+                partial(_layers.write_component_layer, component_layer, component_root=self._made("component", "tar"), kube=kube, storage=storage)
+            )
+            (layer,) = await self._layers(component_layer)
+            await anyio.to_thread.run_sync(write_archive, components, list(_layers.component_images(plan, layer)))
+            on_line("unpacking them with containerd")
+            await make_store(self._connection, plan.base_reference, plan.sources / "store", components, store, on_line=on_line)
+            on_line("writing the node's layers")
+            programs = [self._made(name, "d") for name in ("containerd", "storage", "kube")]
+            sbom = await anyio.to_thread.run_sync(partial(_sbom.document, plan, debian_root=self._made("debian", "tar"), programs=programs))
+            await anyio.to_thread.run_sync(
+                partial(_layers.write_node_layer, node_layer, plan, component_layer=component_layer, kube=kube, storage=storage, sbom=sbom)
+            )
+            await anyio.to_thread.run_sync(_layers.write_store_layer, store_layer, store)
+            base = await self._base_record()
+            layers = (*base.layers, *await self._layers(node_layer, store_layer))
+            reference, config = _with_registry(plan.reference), _layers.node_config(plan)
+            record = ImageRecord(reference=reference, architecture=base.architecture, layers=layers, config=config)
+            await anyio.to_thread.run_sync(write_archive, out, [record])
+
+    async def _layers(self, *paths: Path) -> tuple[Layer, ...]:
+        return tuple([await anyio.to_thread.run_sync(Layer.of, path) for path in paths])
+
+    async def _load_base(self) -> None:
+        if not await image_list(self._connection, labels={"kindasync.key": self._plan.keys["base"]}):
+            await image_load(self._connection, pieces(self._made("base", "tar")))
+
+
+async def find_built(connection: Connection, plan: Plan) -> str | None:
+    """The reference under which the Engine has the image of this plan already; tagged as the plan says if it was not."""
+    for image in await image_list(connection, labels={"kindasync.key": plan.node_key}):
+        if plan.reference not in image.tags:
+            await image_tag(connection, image.id, plan.reference)
+        return plan.reference
+    return None
+
+
+async def load(connection: Connection, archive: Path, plan: Plan) -> None:
+    """Load a built archive into the Engine, and give it the plan's reference."""
+    await image_load(connection, pieces(archive))
+    await find_built(connection, plan)
+
+
+def _with_registry(reference: str) -> str:
+    """The full form that containerd wants: docker.io/ unless the first part is a host."""
+    first, slash, _ = reference.partition("/")
+    return reference if slash and ("." in first or ":" in first or first == "localhost") else f"docker.io/{reference}"

@@ -1,0 +1,163 @@
+"""Workshop: where build steps run: on this machine, or in a container of a given image."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import tarfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+from anyio.abc import Process
+
+from kindasync.docker import Connection
+from kindasync.docker.archives import get_archive, put_archive
+from kindasync.docker.containers import ContainerSpec, container_create, container_remove, container_start
+from kindasync.docker.execs import container_exec
+from kindasync.errors import BuildFailed
+
+OnLine = Callable[[str], None]
+TAIL_LINES = 30
+CLEANUP_S = 60
+# What tells Go and apt how to reach their registries; a container gets it from us.
+_REGISTRY_VARIABLES = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+
+class Workshop(Protocol):
+    """Runs programs that make files."""
+
+    async def run(self, step: str, argv: Sequence[str], *, env: Mapping[str, str], on_line: OnLine) -> None:
+        """Run `argv` to its end; `{sources}` and `{out}` in it are this workshop's directories. Raises: BuildFailed."""
+
+    async def take(self, out: Path) -> None:
+        """Move what was made in `{out}` to a directory of this machine."""
+
+
+class Lines:
+    """Cuts output into lines, and keeps the last ones."""
+
+    def __init__(self, on_line: OnLine) -> None:
+        self._on_line = on_line
+        self._rest = b""
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                self._tail.append(text)
+                self._on_line(text)
+
+    def tail(self) -> str:
+        self.feed(b"\n")
+        return "\n".join(self._tail)
+
+
+class Here:
+    """This machine. `scratch` is where `{out}` is made."""
+
+    def __init__(self, sources: Path, scratch: Path) -> None:
+        self._sources = sources
+        self._out = scratch
+
+    async def run(self, step: str, argv: Sequence[str], *, env: Mapping[str, str], on_line: OnLine) -> None:
+        self._out.mkdir(parents=True, exist_ok=True)
+        command = [part.format(sources=self._sources, out=self._out) for part in argv]
+        lines = Lines(on_line)
+        try:
+            # A session of its own: Ctrl-C reaches us alone, and ending its group ends all that it started.
+            process = await anyio.open_process(command, env={**os.environ, **env}, stdout=PIPE, stderr=STDOUT, start_new_session=True)
+        except FileNotFoundError as error:
+            hint = f"install {command[0]}, or build in containers: --base-image and --go-image"
+            raise BuildFailed(step, f"the program {command[0]} is not there", "", hint=hint) from error
+        try:
+            assert process.stdout is not None
+            async for data in process.stdout:
+                lines.feed(data)
+            await process.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end_group(process)
+        if process.returncode:
+            raise BuildFailed(step, f"{command[0]} ended with exit code {process.returncode}", lines.tail())
+
+    async def take(self, out: Path) -> None:
+        os.replace(self._out, out)
+
+
+async def _end_group(process: Process) -> None:
+    """End what is left of a process's group: kindly, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None:
+            os.killpg(process.pid, number)
+            with anyio.move_on_after(CLEANUP_S / 4):
+                await process.wait()
+    await process.aclose()
+
+
+class InContainer:
+    """A running container: the sources are put into it, what it made is taken out."""
+
+    def __init__(self, connection: Connection, container: str) -> None:
+        self._connection = connection
+        self._container = container
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, connection: Connection, image: str, sources: Path, *, labels: Mapping[str, str]) -> AsyncIterator[InContainer]:
+        """A container of `image` for as long as the context is open. The image needs a shell, no entrypoint."""
+        env = {name: os.environ[name] for name in _REGISTRY_VARIABLES if os.environ.get(name)}
+        # The host's network: builds need nothing but to reach registries, as this machine does.
+        spec = ContainerSpec(image=image, entrypoint=("sleep", "infinity"), cmd=(), labels=labels, env=env, init=True, network_mode="host")
+        container = await container_create(connection, "", spec)
+        try:
+            await container_start(connection, container, subject=f"a container of {image}")
+            await put_archive(connection, container, "/", await anyio.to_thread.run_sync(_tar_of, sources))
+            yield cls(connection, container)
+        finally:
+            with anyio.move_on_after(CLEANUP_S, shield=True):
+                await container_remove(connection, container)
+
+    async def run(self, step: str, argv: Sequence[str], *, env: Mapping[str, str], on_line: OnLine) -> None:
+        command = [part.format(sources="/kindasync/sources", out="/kindasync/out") for part in argv]
+        lines = Lines(on_line)
+        result = await container_exec(self._connection, self._container, command, env=env, on_output=lines.feed)
+        if result.exit_code:
+            raise BuildFailed(step, f"{command[0]} ended with exit code {result.exit_code}", lines.tail())
+
+    async def take(self, out: Path) -> None:
+        archive = out.with_name(out.name + ".tar")
+        async with get_archive(self._connection, self._container, "/kindasync/out") as chunks:
+            async with await anyio.open_file(archive, "wb") as file:
+                async for chunk in chunks:
+                    await file.write(chunk)
+        await anyio.to_thread.run_sync(_unpack, archive, out)
+
+
+def _tar_of(sources: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("kindasync", "kindasync/out"):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
+        tar.add(sources, "kindasync/sources")
+    return buffer.getvalue()
+
+
+def _unpack(archive: Path, out: Path) -> None:
+    """The members of `out/…` as `out`. What a container gives is not trusted: nothing is written outside."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            member.name = member.name.removeprefix("out").lstrip("/")
+            if member.name:
+                tar.extract(member, out, filter="data")
+    archive.unlink()

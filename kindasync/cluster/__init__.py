@@ -1,0 +1,5 @@
+"""Cluster: topologies, order and rollback; nothing of HTTP."""
+
+from kindasync.cluster._cluster import Cluster, delete
+
+__all__ = ["Cluster", "delete"]

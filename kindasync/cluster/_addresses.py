@@ -1,0 +1,77 @@
+"""Addresses: which subnet, node addresses and host ports a cluster gets. Pure: from what is taken to what is free.
+
+Candidates begin at a place that the cluster's name decides, so that processes that create clusters at once seldom meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network, ip_network
+
+from kindasync.docker.networks import Subnet
+from kindasync.errors import ClusterError
+
+# Outside what kernels give to outgoing connections (ip_local_port_range begins at 32768), above what services have.
+HOST_PORTS = range(20000, 30000)
+# Where networks of ours may lie: private ranges that neither Docker's default pools nor common home and office networks use first.
+_POOLS = ("10.89.0.0/16", "10.90.0.0/16", "10.91.0.0/16", "10.92.0.0/16", "10.93.0.0/16", "10.94.0.0/16", "192.168.240.0/20", "172.31.0.0/16")
+
+
+def candidate_subnets(taken: Iterable[str]) -> Iterator[Subnet]:
+    """Subnets that overlap none of the `taken` CIDRs. The upper half is the Engine's to give, the lower one ours to ask for."""
+    taken_networks = [ip_network(cidr, strict=False) for cidr in taken]
+    for pool in _POOLS:
+        network = IPv4Network(pool)
+        if not any(network.version == other.version and network.overlaps(other) for other in taken_networks):
+            _, upper = network.subnets()
+            yield Subnet(subnet=str(network), ip_range=str(upper), gateway=str(network[1]))
+
+
+def candidate_addresses(subnet: Subnet, taken: Collection[str], seed: str) -> Iterator[str]:
+    """Addresses of `subnet` that are not `taken`, and not in the range from which the Engine gives them by itself.
+
+    Raises: ClusterError when there are none left.
+    """
+    network = IPv4Network(subnet.subnet)
+    dynamic = IPv4Network(subnet.ip_range) if subnet.ip_range else None
+    size = min(network.num_addresses, 32768) - 3  # without network, gateway and broadcast address
+    start = _number(seed) % size
+    found = False
+    for offset in range(size):
+        address: IPv4Address = network[2 + (start + offset) % size]
+        if str(address) in taken or str(address) == subnet.gateway or (dynamic and address in dynamic):
+            continue
+        found = True
+        yield str(address)
+    if not found:
+        raise ClusterError(f"no address is left in subnet {subnet.subnet}", hint="delete clusters that are not used: stopped nodes keep their addresses")
+
+
+def candidate_ports(taken: Collection[int], seed: str) -> Iterator[int]:
+    """Host ports that are not `taken`."""
+    start = _number(seed)
+    for offset in range(len(HOST_PORTS)):
+        port = HOST_PORTS[(start + offset) % len(HOST_PORTS)]
+        if port not in taken:
+            yield port
+
+
+def pod_cidrs(subnets: Iterable[str], index: int) -> tuple[str, ...]:
+    """The podCIDRs of the node number `index`: the subnets of the sizes that the controller-manager would cut (/24, /64), in its order.
+
+    Raises: ClusterError if a subnet is too small for that many nodes.
+    """
+    result = []
+    for text in subnets:
+        network = ip_network(text, strict=False)
+        size = 24 if network.version == 4 else 64
+        if network.prefixlen > size or index >= 2 ** (size - network.prefixlen):
+            raise ClusterError(f"the pod subnet {text} has no /{size} for node number {index + 1}", hint="choose a larger networking.podSubnet")
+        step = 2 ** (network.max_prefixlen - size)
+        result.append(f"{network[index * step]}/{size}")
+    return tuple(result)
+
+
+def _number(seed: str) -> int:
+    return int.from_bytes(sha256(seed.encode()).digest()[:8], "big")

@@ -1,0 +1,188 @@
+"""The Kubernetes API of a cluster, as far as kindasync itself needs it. The one place that knows kubernetes_asyncio."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from base64 import b64decode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import anyio
+import yaml
+from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.client.exceptions import ApiException
+
+from kindasync.errors import ClusterError
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+RETRY_S = 0.1
+CONNECT_S = 5.0
+
+
+class ApiRefused(ClusterError):
+    """The API server refused a request. Shape: `status` of HTTP, `reason` and `message` of the Status object."""
+
+    def __init__(self, method: str, path: str, status: int, body: str) -> None:
+        try:
+            document = json.loads(body)
+            message, self.reason = str(document.get("message", body)), str(document.get("reason", ""))
+        except (ValueError, AttributeError):
+            message, self.reason = body, ""
+        super().__init__(f"the API server refused {method} {path}", why=f"{status} {self.reason}: {message}")
+        self.status = status
+
+
+class ApiUnreachable(ClusterError):
+    """No connection to the API server could be made, or it was lost."""
+
+
+@asynccontextmanager
+async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiClient]:
+    """A client with a configuration of its own, never the library's global default; proxies of the environment do not apply.
+
+    The client certificate has to be in a file for ssl: it is there, for this user alone, only while it is read.
+    """
+    cluster = kubeconfig["clusters"][0]["cluster"]
+    configuration = Configuration(host=cluster["server"])
+    client = ApiClient(configuration)
+    original = client.rest_client.pool_manager
+    context = _ssl_context(cluster, kubeconfig["users"][0]["user"])
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+    client.rest_client.pool_manager = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=context), timeout=timeout, trust_env=False, read_bufsize=2**21
+    )
+    await original.close()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def _ssl_context(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    with TemporaryDirectory(prefix="kindasync-") as directory:  # 0700
+        path = Path(directory) / "client.pem"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
+        context.load_cert_chain(path)
+    return context
+
+
+class ClusterApi:
+    """Requests to the API server, in JSON."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    async def request(self, method: str, path: str, body: object = None, *, content_type: str | None = None) -> Any:
+        """One request, and its decoded answer. Raises: ApiRefused; ApiUnreachable."""
+        response = await self._send(method, path, body, content_type)
+        try:
+            return json.loads(await response.read())
+        except aiohttp.ClientError as error:
+            raise _unreachable(error) from error
+
+    async def _send(self, method: str, path: str, body: object, content_type: str | None = None) -> ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
+        try:
+            response = await self._client.rest_client.pool_manager.request(
+                method, self._client.configuration.host + path, data=None if body is None else json.dumps(body), headers=headers
+            )
+            if response.status >= 400:
+                raise ApiRefused(method, path, response.status, await response.text())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(error) from error
+        return response
+
+    async def wait_up(self) -> None:
+        """Wait until the API server answers at all. Nothing tells: it is asked every RETRY_S. No timeout: the caller has one."""
+        while True:
+            try:
+                await self.request("GET", "/version")
+                return
+            except (ApiRefused, ApiUnreachable):
+                await anyio.sleep(RETRY_S)
+
+    async def watch(self, path: str, *, selector: str = "") -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """The objects of a collection: ("ADDED", object) for each that is there, then each change; on and on.
+
+        A watch that ends, or that the API server is not ready to serve, is made again. No timeout: the caller has one.
+        """
+        query = "?watch=true&allowWatchBookmarks=false" + (f"&{selector}" if selector else "")
+        while True:
+            try:
+                response = await self._send("GET", path + query, None)
+                try:
+                    async for line in response.content:
+                        change = json.loads(line)
+                        if change["type"] == "ERROR":
+                            break
+                        yield change["type"], change["object"]
+                finally:
+                    response.close()
+            except (ApiRefused, ApiUnreachable, aiohttp.ClientError):
+                pass  # it is starting, or was restarted
+            await anyio.sleep(RETRY_S)
+
+    async def create(self, document: Mapping[str, Any]) -> None:
+        """Create an object; one that is there already is left as it is.
+
+        An API server that has just started refuses much for a moment (no namespaces yet, no permissions): what may be of
+        that kind is tried again every RETRY_S. No timeout: the caller has one. Raises: ApiRefused for anything else.
+        """
+        while True:
+            try:
+                return await self._create(document)
+            except ApiUnreachable:
+                pass
+            except ApiRefused as error:
+                if error.reason == "AlreadyExists":
+                    return
+                if error.status not in (403, 404, 409, 429) and error.status < 500:
+                    raise
+            await anyio.sleep(RETRY_S)
+
+    async def _create(self, document: Mapping[str, Any]) -> None:
+        plural, namespaced = await self._resource(document["apiVersion"], document["kind"])
+        namespace = document["metadata"].get("namespace", "default")
+        path = _root(document["apiVersion"]) + (f"/namespaces/{namespace}" if namespaced else "") + f"/{plural}"
+        await self.request("POST", path, document)
+
+    async def create_all(self, manifest: str) -> None:
+        """Create the objects of a manifest: first those that others need to be there, then all others at once."""
+        documents = [document for document in yaml.safe_load_all(manifest) if document]
+        needed = [document for document in documents if document["kind"] in ("Namespace", "CustomResourceDefinition")]
+        for document in needed:
+            await self.create(document)
+        async with anyio.create_task_group() as tasks:
+            for document in documents:
+                if document not in needed:
+                    tasks.start_soon(self.create, document)
+
+    async def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
+        """The plural by which an API server knows a kind, and whether it is namespaced; asked once per group and version."""
+        if api_version not in self._resources:
+            reply = await self.request("GET", _root(api_version))
+            self._resources[api_version] = {item["kind"]: (item["name"], item["namespaced"]) for item in reply["resources"] if "/" not in item["name"]}
+        found = self._resources[api_version].get(kind)
+        if not found:
+            raise ClusterError(f'the cluster knows no kind "{kind}" in {api_version}', hint="is its CustomResourceDefinition there?")
+        return found
+
+
+def _root(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _unreachable(error: BaseException) -> ApiUnreachable:
+    return ApiUnreachable("the API server does not answer", why=str(error) or type(error).__name__)

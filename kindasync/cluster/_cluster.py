@@ -1,0 +1,170 @@
+"""Cluster: the public handle."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from kindasync.config import ClusterConfig, Role, load, problems_of
+from kindasync.config._rules import name_problems
+from kindasync.docker._engine import Engine
+from kindasync.errors import ConfigInvalid, LeftBehind
+from kindasync.events import Bus, Callback
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import ApiClient
+
+    from kindasync.cluster._run import Hook
+    from kindasync.docker.containers import Container
+    from kindasync.node import Node
+
+AnyConfig = ClusterConfig | Mapping[str, Any] | str | Path
+DEFAULT_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster that is there. A value: it holds no socket and no task, so it can cross event loops, fixtures and threads.
+
+    Shape: `kubeconfig` is the administrator's, with the address at which this machine reaches the API server;
+    `kubeconfig_path` a file with it, of this user alone (0600), which other programs can be given.
+    """
+
+    name: str
+    engine: Engine
+    kubeconfig: dict[str, Any] = field(repr=False, compare=False)
+    kubeconfig_path: Path = field(compare=False)
+    nodes: tuple[Node, ...] = field(compare=False)
+
+    @classmethod
+    async def create(
+        cls,
+        name: str | None = None,
+        *,
+        config: AnyConfig | None = None,
+        image: str = "",
+        wait_s: float = DEFAULT_WAIT_S,
+        on_event: Callback | Bus | None = None,
+        before_boot: Sequence[Hook] = (),
+        retain: bool = False,
+        engine: Engine | str | None = None,
+    ) -> Cluster:
+        """Create a cluster, and return when it can be used: all nodes Ready, the default ServiceAccount there, a pod scheduled.
+
+        Shape: `name` wins over the configuration's, which wins over "kind"; `config` a ClusterConfig, kind's document as
+        YAML text or data, or the path of one; `image` is used for all nodes; `wait_s` seconds for readiness, 0 to return
+        when kubeadm is through; `on_event` gets every event of `kindasync.events` (a plain function, in a worker thread; a
+        coroutine function; a Bus); `before_boot` coroutine functions that get each node while it is paused;
+        `retain` keeps the nodes of a failed create; `engine` an Engine or URL, None: as the environment says.
+
+        Raises: ConfigInvalid; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady; EngineError.
+        Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
+        """
+        from kindasync.cluster._create import create
+        from kindasync.cluster._run import Request
+
+        request = Request(config=_config(config, name), image=image, wait_s=wait_s, before_boot=tuple(before_boot), retain=retain)
+        async with _operation(engine, on_event) as (connection, bus):
+            created = await create(connection, request, bus)
+            return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
+
+    @classmethod
+    async def get(cls, name: str, *, engine: Engine | str | None = None) -> Cluster:
+        """The handle of a cluster that is there, found in the Engine alone.
+
+        Raises: ClusterNotFound; NodeError if its control plane does not run; EngineError.
+        """
+        from kindasync.cluster._get import get
+
+        async with _operation(engine, None) as (connection, _):
+            found = await get(connection, name)
+            return cls._of(connection.engine, name, found.kubeconfig, found.kubeconfig_path, found.containers)
+
+    @staticmethod
+    async def list(*, engine: Engine | str | None = None) -> list[str]:
+        """The names of all clusters, those of the kind program included. Raises: EngineError."""
+        from kindasync.cluster._lookup import clusters
+
+        async with _operation(engine, None) as (connection, _):
+            return [*await clusters(connection)]
+
+    async def delete(self, *, on_event: Callback | Bus | None = None) -> None:
+        """Remove all that belongs to the cluster; nothing if it is gone already.
+
+        Raises: LeftBehind with what could not be removed; EngineError. Cancellation: what is left is found by name again.
+        """
+        await delete(self.name, engine=self.engine, on_event=on_event)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, config: AnyConfig | None = None, *, name: str | None = None, **options: Any) -> AsyncIterator[Cluster]:
+        """A cluster for as long as the context is open, by default under a name of its own. Options: those of `create`."""
+        decoded = _config(config, name)
+        cluster = await cls.create(decoded.name or f"test-{token_hex(4)}", config=decoded, **options)
+        try:
+            yield cluster
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cluster.delete()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[ApiClient]:
+        """A kubernetes_asyncio ApiClient for the cluster, with a configuration of its own: `CoreV1Api(api)`, and so on."""
+        from kindasync.cluster._api import api_client
+
+        async with api_client(self.kubeconfig) as client:
+            yield client
+
+    @classmethod
+    def _of(cls, engine: Engine, name: str, kubeconfig: Mapping[str, Any], path: Path, containers: Sequence[Container]) -> Cluster:
+        from kindasync.cluster._lookup import role_of
+        from kindasync.node import Node
+
+        roles = ((container, role_of(container)) for container in containers)
+        nodes = tuple(
+            Node(engine=engine, cluster=name, name=container.name, id=container.id, role=role)
+            for container, role in roles
+            if role in (Role.CONTROL_PLANE, Role.WORKER)
+        )
+        return cls(name=name, engine=engine, kubeconfig=dict(kubeconfig), kubeconfig_path=path, nodes=nodes)
+
+
+async def delete(name: str, *, engine: Engine | str | None = None, on_event: Callback | Bus | None = None) -> None:
+    """Remove all that belongs to the cluster of that name, running or not; nothing if there is none.
+
+    Raises: LeftBehind with what could not be removed; EngineError.
+    """
+    from kindasync.cluster._delete import delete_cluster
+
+    async with _operation(engine, on_event) as (connection, bus):
+        failures = await delete_cluster(connection, name, bus)
+    if failures:
+        raise LeftBehind(f'cluster "{name}" could not be deleted whole', [failure.what for failure in failures], why=str(failures[0]))
+
+
+@asynccontextmanager
+async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
+    """The connection and the bus of one public operation. Errors leave it as one error."""
+    from kindasync.cluster._errors import one_error
+
+    with one_error():
+        async with Bus().delivering(on_event) as bus, Engine.of(engine).connect() as connection:
+            yield connection, bus
+
+
+def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
+    """The configuration, checked, under the name that counts. Raises: ConfigInvalid."""
+    if config is None:
+        config = ClusterConfig()
+    if not isinstance(config, ClusterConfig):
+        config = load(config)
+    problems = [*name_problems(name or ""), *problems_of(config)]
+    if problems:
+        raise ConfigInvalid(problems)
+    return replace(config, name=name) if name else config

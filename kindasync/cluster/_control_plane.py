@@ -1,0 +1,115 @@
+"""The control plane: from a node whose kubelet starts to a cluster that is as `kubeadm init` leaves it, and ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from kindasync import events
+from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
+from kindasync.cluster._manifests import manifests
+from kindasync.cluster._provision import Provisioned, read_confs
+from kindasync.cluster._readiness import wait_ready
+from kindasync.cluster._run import Run
+from kindasync.cluster.plan import NodePlan, Plan
+from kindasync.docker.execs import container_exec
+from kindasync.errors import ExecFailed, NotReady
+from kindasync.kubeconfig import for_cluster
+from kindasync.node import _kubeadm as kubeadm
+
+API_UP_S = 180.0
+_EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Mapping[str, Any]:
+    """Everything from here on that goes through the API server; the kubeconfig of the cluster's administrator.
+
+    kubeadm and we work at the same time, on different objects. Raises: StepFailed; NotReady.
+    """
+    confs = first.confs
+    if not first.initialised:
+        await _run_kubeadm(run, first, kubeadm.init_argv())
+        confs = await read_confs(run, first.container)
+    # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
+    super_admin = for_cluster(confs.get("super-admin.conf") or confs["admin.conf"], run.cluster, server)
+    async with api_client(super_admin) as client:
+        api = ClusterApi(client)
+        async with anyio.create_task_group() as tasks:
+            if first.initialised:
+                tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES))
+            with run.step("reach the API server") as began:
+                await _wait_up(api, server)
+                run.emit(events.ApiServerUp, since=began, server=server)
+            if first.initialised:
+                tasks.start_soon(_create_node_object, run, api, first.plan)
+            tasks.start_soon(_apply_manifests, run, api, plan, first)
+            if run.request.wait_s > 0:
+                with run.step("wait until all nodes are ready"):
+                    await wait_ready(api, [node.name for node in plan.nodes], bus=run.bus, cluster=run.cluster, timeout_s=run.request.wait_s)
+        if plan.single_node:
+            await _include_in_load_balancers(api, first.plan.name)
+        await _remove_token(run, api)
+    return for_cluster(confs["admin.conf"], run.cluster, server)
+
+
+async def _wait_up(api: ClusterApi, server: str) -> None:
+    try:
+        with anyio.fail_after(API_UP_S):
+            await api.wait_up()
+    except TimeoutError as error:
+        hint = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
+        raise NotReady(f"an answer from the API server at {server}", "no connection", after_s=API_UP_S, hint=hint) from error
+
+
+async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str]) -> None:
+    name = node.plan.name
+    with run.step(f"initialise the control plane on node {name}", node=name) as began:
+        result = await container_exec(run.connection, node.container.id, argv)
+        if result.exit_code:
+            hint = "--retain keeps the node to look at, with: docker exec NODE journalctl -u kubelet"
+            raise ExecFailed(name, argv, result.exit_code, result.tail(), hint=hint)
+        run.emit(events.ControlPlaneUp, node=name, since=began)
+
+
+async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None:
+    """Make the Node object before its kubelet comes to it, whose tries to register grow rare; with the podCIDRs of the CNI configuration in place.
+
+    The kubelet adopts it. What it would set only on a Node that it makes itself is set here.
+    """
+    with run.step(f"register node {node.name}", node=node.name), anyio.fail_after(API_UP_S):
+        await api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **node.node_labels}},
+                "spec": {
+                    "podCIDR": node.pod_cidrs[0],
+                    "podCIDRs": list(node.pod_cidrs),
+                    "providerID": f"kind://docker/{run.cluster}/{node.name}",
+                },
+            }
+        )
+
+
+async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisioned) -> None:
+    for name, text in await manifests(run, plan, first):
+        with run.step(f"create the objects of {name}") as began, anyio.fail_after(API_UP_S):
+            await api.create_all(text)
+            run.emit(events.ManifestApplied, since=began, manifest=name)
+
+
+async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:
+    """A control plane that is the only node has to serve Services of type LoadBalancer, too."""
+    patch = {"metadata": {"labels": {_EXCLUDED: None}}}
+    await api.request("PATCH", f"/api/v1/nodes/{name}", patch, content_type="application/merge-patch+json")
+
+
+async def _remove_token(run: Run, api: ClusterApi) -> None:
+    """The bootstrap token has done its work."""
+    try:
+        await api.request("DELETE", f"/api/v1/namespaces/kube-system/secrets/bootstrap-token-{run.token.partition('.')[0]}")
+    except ApiRefused as error:
+        if error.status != 404:
+            raise

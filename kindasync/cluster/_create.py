@@ -1,0 +1,160 @@
+"""Create: from a configuration to a ready cluster, or to nothing left. See design.md section 4."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from kindasync import events
+from kindasync.cluster import _state
+from kindasync.cluster._claim import already_exists, claim
+from kindasync.cluster._delete import remove_run
+from kindasync.cluster._errors import one_error
+from kindasync.cluster._facts import engine_facts, private_dir, proxy_env, shares_files
+from kindasync.cluster._images import node_image
+from kindasync.cluster._lookup import api_server, members
+from kindasync.cluster._network import ensure_network, fixable_subnet, network_name
+from kindasync.cluster._owner import owner
+from kindasync.cluster._provision import living, provision
+from kindasync.cluster._run import Request, Run
+from kindasync.cluster.plan import Facts
+from kindasync.config import ClusterConfig
+from kindasync.docker import Connection
+from kindasync.docker.containers import Container, container_list
+from kindasync.docker.networks import Network
+from kindasync.docker.system import EngineFacts
+from kindasync.errors import ClusterError
+from kindasync.events import Bus
+from kindasync.node._contract import Contract
+
+ROLLBACK_S = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A cluster that was created."""
+
+    kubeconfig: Mapping[str, Any]
+    kubeconfig_path: Path
+    containers: tuple[Container, ...]
+
+
+async def create(connection: Connection, request: Request, bus: Bus) -> Created:
+    """Create a cluster.
+
+    Raises: AlreadyExists; ImageUnusable; StepFailed with the failures of nodes; NotReady; EngineError. Then, and when
+    cancelled, all that was made is removed first, unless `retain`; what could not be is named in a note of the error.
+    """
+    run = Run(connection=connection, bus=bus, request=request, network=network_name())
+    undo = _Undo(run)
+    try:
+        with one_error():
+            return await _create(run, undo)
+    except BaseException as error:
+        with anyio.move_on_after(ROLLBACK_S, shield=True) as scope:
+            await undo(error)
+        if scope.cancelled_caught:
+            error.add_note(f"removing what was made took longer than {ROLLBACK_S:g} s: see docker ps -a --filter label=kindasync.run={run.id}")
+        raise
+
+
+async def _create(run: Run, undo: _Undo) -> Created:
+    async with anyio.create_task_group() as tasks:
+        # Half a second of imports, beside what the Engine does meanwhile.
+        tasks.start_soon(anyio.to_thread.run_sync, _import_control_plane)
+        if await members(run.connection, run.cluster):
+            raise already_exists(run.cluster)
+        engine = await engine_facts(run.connection)
+        config, contracts = await _images(run, engine)
+        undo.engine_id = engine.engine_id
+        with run.step("make the network"):
+            network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
+        facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
+        plan, container = await claim(run, config, facts)
+        undo.claimed = True
+        async with living(run, container) as console:
+            first = await provision(run, plan, plan.first, container, console, contracts[plan.first.image], engine)
+            from kindasync.cluster._control_plane import bring_up
+
+            kubeconfig = await bring_up(run, plan, first, api_server((container,), engine))
+    path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
+    run.emit(events.ClusterReady, since=0.0)
+    return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=(container,))
+
+
+def _import_control_plane() -> None:
+    import kindasync.cluster._control_plane  # noqa: F401: kubernetes_asyncio
+
+
+async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[str, Contract]]:
+    """The configuration with the image that each node gets, and how those images boot."""
+    config, override = run.request.config, run.request.image
+    contracts: dict[str, Contract] = {}
+    nodes = []
+    for node in config.nodes:
+        image = await node_image(run.connection, engine, override or node.image, run.bus, run.cluster)
+        contracts[image.reference] = image.contract
+        nodes.append(replace(node, image=image.reference))
+    if run.request.before_boot and not all(contract.pauses for contract in contracts.values()):
+        raise ClusterError(
+            "before_boot hooks cannot run in these nodes",
+            why="their image does not pause before it boots",
+            hint="use an image of kindasync's own: kindasync build node-image makes one",
+        )
+    return replace(config, nodes=tuple(nodes)), contracts
+
+
+async def _facts(run: Run, engine: EngineFacts, network: Network, pauses: Mapping[str, bool]) -> Facts:
+    """What the plan depends on: the Engine, this process, and what is taken."""
+    containers = await container_list(run.connection)
+    directory = private_dir(engine.engine_id, run.cluster)
+    addresses = {
+        address
+        for container in containers
+        for attachment in container.attachments
+        if attachment.network == network.name
+        for address in (attachment.ipv4_address, attachment.fixed_ipv4)
+    }
+    return Facts(
+        engine=engine,
+        engine_url=run.connection.engine.url,
+        run=run.id,
+        owner=owner(),
+        pauses=pauses,
+        network=network.name,
+        subnet=fixable_subnet(network),
+        taken_addresses=frozenset(addresses),
+        taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
+        kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "",
+        env=proxy_env(os.environ),
+    )
+
+
+class _Undo:
+    """Takes back what a run has made, when it fails."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.engine_id = ""
+        self.claimed = False
+
+    async def __call__(self, error: BaseException) -> None:
+        run = self._run
+        if not self.engine_id:
+            return  # nothing was made
+        if run.request.retain:
+            error.add_note(f"retained: docker exec into the nodes of cluster {run.cluster}, then kindasync delete cluster --name {run.cluster}")
+            return
+        began = run.bus.elapsed_s()
+        failures = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)
+        if self.claimed and not failures:
+            _state.forget(private_dir(self.engine_id, run.cluster))
+        for failure in failures:
+            error.add_note(f"left behind: {failure}")
+        run.emit(events.RolledBack, since=began, left_behind=tuple(failure.what for failure in failures))

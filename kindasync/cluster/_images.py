@@ -1,0 +1,116 @@
+"""The node image of a cluster: found in the Engine, pulled, or refused; never built in silence."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kindasync.docker import Connection
+from kindasync.docker.images import Image, ImageProgress, image_create, image_inspect, image_list
+from kindasync.docker.system import EngineFacts
+from kindasync.errors import ApiError, ImageUnusable, NotFound, StreamFailed
+from kindasync.events import Bus, ImagePulled, ImagePullProgress
+from kindasync.node._contract import LABEL, Contract, contract_of
+from kindasync.versions import KubernetesVersion
+
+KUBERNETES_LABEL = "kindasync.kubernetes"
+DEFAULT_MINOR = "1.37"
+# What is pulled where nothing else is to be had, by digest: upstream's images until ours are published.
+PINNED = {"1.37": "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"}
+BUILD_HINT = "kindasync build node-image builds one (about 12 minutes on two cores, then cached)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeImage:
+    """An image that nodes can be made of. `reference` as asked for."""
+
+    reference: str
+    id: str
+    contract: Contract
+
+
+async def node_image(connection: Connection, facts: EngineFacts, reference: str, bus: Bus, cluster: str) -> NodeImage:
+    """The image to use for `reference`; empty: the default.
+
+    The default is, in order: an image of our contract in the Engine; a pull of the pinned reference.
+    Raises: ImageUnusable, with what to do.
+    """
+    reference = reference or await default_reference(connection, facts)
+    try:
+        image = await image_inspect(connection, reference)
+    except NotFound:
+        image = await _pull(connection, facts, reference, bus, cluster)
+    if image.architecture and image.architecture != facts.architecture:
+        raise ImageUnusable(
+            f'cannot use the node image "{reference}"',
+            why=f"it is for {image.architecture}, the Engine is {facts.architecture}",
+            hint=f"use an image for {facts.architecture}: kindasync build node-image --arch {facts.architecture}",
+        )
+    return NodeImage(reference=reference, id=image.id, contract=contract_of(reference, image.labels))
+
+
+async def default_reference(connection: Connection, facts: EngineFacts) -> str:
+    """The reference of the default image, present or not."""
+    ours = [image for image in await image_list(connection, labels={LABEL: None}) if image.tags and _usable(image)]
+    ours.sort(key=_version, reverse=True)
+    preferred = [image for image in ours if _version(image).release == _release(DEFAULT_MINOR)] or ours
+    for image in preferred:
+        if (await image_inspect(connection, image.id)).architecture in ("", facts.architecture):
+            return image.tags[0]
+    return PINNED[DEFAULT_MINOR]
+
+
+def _usable(image: Image) -> bool:
+    try:
+        contract_of("", image.labels)
+    except ImageUnusable:
+        return False
+    return KUBERNETES_LABEL in image.labels
+
+
+def _version(image: Image) -> KubernetesVersion:
+    return KubernetesVersion.parse(image.labels[KUBERNETES_LABEL])
+
+
+def _release(minor: str) -> tuple[int, int]:
+    major, _, minor = minor.partition(".")
+    return int(major), int(minor)
+
+
+async def _pull(connection: Connection, facts: EngineFacts, reference: str, bus: Bus, cluster: str) -> Image:
+    began = bus.elapsed_s()
+
+    def report(progress: ImageProgress) -> None:
+        if progress.current is not None:
+            event = ImagePullProgress(cluster=cluster, subject=progress.layer, current=progress.current, total=progress.total)
+            bus.emit(event)
+
+    auth = registry_auth(reference, Path.home() / ".docker" / "config.json")
+    try:
+        await image_create(connection, reference, platform=f"linux/{facts.architecture}", auth=auth, report=report)
+    except (ApiError, StreamFailed) as error:
+        raise ImageUnusable(
+            f'the node image "{reference}" is not in the Engine, and cannot be pulled',
+            why=error.message if isinstance(error, ApiError) else error.why,
+            hint=f"check the name and the Engine's access to the registry; or build one: {BUILD_HINT}",
+        ) from error
+    bus.emit(ImagePulled(cluster=cluster, image=reference, duration_s=bus.elapsed_s() - began))
+    return await image_inspect(connection, reference)
+
+
+def registry_auth(reference: str, config: Path) -> Mapping[str, str] | None:
+    """The credentials that `docker login` left in the client's configuration for the registry of `reference`.
+
+    Those in a credential helper are not read: that would mean to start a program.
+    """
+    first, slash, _ = reference.partition("/")
+    registry = first if slash and ("." in first or ":" in first or first == "localhost") else "https://index.docker.io/v1/"
+    try:
+        entry = json.loads(config.read_text())["auths"][registry]
+        username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {"username": username, "password": password, "serveraddress": registry}

@@ -1,0 +1,69 @@
+"""Lookup: clusters and their nodes, found by the labels on their containers, and where their API is reached."""
+
+from __future__ import annotations
+
+from kindasync.cluster._names import natural
+from kindasync.config import Role
+from kindasync.docker import Connection
+from kindasync.docker.containers import Container, container_list
+from kindasync.docker.system import EngineFacts
+from kindasync.errors import ClusterNotFound, NodeError
+from kindasync.node._kubeadm import API_PORT
+from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL
+
+_WILDCARDS = ("", "0.0.0.0", "::")
+
+
+async def clusters(connection: Connection) -> tuple[str, ...]:
+    """The names of all clusters, those of the kind program included."""
+    containers = await container_list(connection, labels={CLUSTER_LABEL: None})
+    return tuple(sorted({container.labels[CLUSTER_LABEL] for container in containers}, key=natural))
+
+
+async def members(connection: Connection, cluster: str) -> tuple[Container, ...]:
+    """All containers of a cluster, in the order of their names. Empty if there is none."""
+    containers = await container_list(connection, labels={CLUSTER_LABEL: cluster})
+    return tuple(sorted(containers, key=lambda container: (role_of(container) is not Role.CONTROL_PLANE, natural(container.name))))
+
+
+async def existing_members(connection: Connection, cluster: str) -> tuple[Container, ...]:
+    """As `members`. Raises: ClusterNotFound if there is none."""
+    found = await members(connection, cluster)
+    if not found:
+        names = await clusters(connection)
+        have = f"there are: {', '.join(names)}" if names else "the Engine has no cluster at all"
+        raise ClusterNotFound(f'there is no cluster "{cluster}"', why=have, hint="kindasync get clusters; another Engine may be meant (DOCKER_HOST, docker context)")
+    return found
+
+
+def role_of(container: Container) -> Role | None:
+    """The role that the container's label says; None for one we do not know."""
+    try:
+        return Role(container.labels.get(ROLE_LABEL, ""))
+    except ValueError:
+        return None
+
+
+def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
+    """The URL of the cluster's API server, from the ports that are published: the balancer's, else the first control plane's.
+
+    Raises: NodeError if it is not published: the node does not run.
+    """
+    ordered = sorted(containers, key=lambda container: role_of(container) is not Role.LOAD_BALANCER)
+    for container in ordered:
+        if role_of(container) not in (Role.LOAD_BALANCER, Role.CONTROL_PLANE):
+            continue
+        for port in container.ports:
+            if port.container_port == API_PORT and port.protocol == "tcp" and port.host_port:
+                return server_url(port.host_ip, port.host_port, facts)
+    raise NodeError(
+        "the cluster's API server is not published on any port",
+        why=", ".join(f"{container.name} is {container.state}" for container in containers),
+        hint="start its nodes",
+    )
+
+
+def server_url(host_ip: str, host_port: int, facts: EngineFacts) -> str:
+    """The URL for a published port: at the address it was published on, if that names one that is reached from here."""
+    host = facts.api_host if host_ip in (*_WILDCARDS, facts.publish_address) else host_ip
+    return f"https://[{host}]:{host_port}" if ":" in host else f"https://{host}:{host_port}"

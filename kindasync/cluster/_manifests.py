@@ -1,0 +1,48 @@
+"""Manifests: the objects that a node image brings for its cluster: pod network and storage."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+
+import yaml
+
+from kindasync.cluster._provision import Provisioned
+from kindasync.cluster._run import Run
+from kindasync.cluster.plan import Plan
+from kindasync.docker.archives import read_archive
+
+_DIRECTORY = "/kind/manifests"
+_CNI, _STORAGE = "default-cni.yaml", "default-storage.yaml"
+# kind's own images mark their manifest: what to fill in is part of how kind and its images work together.
+_TEMPLATE_MARK = "would you kindly template this file"
+_PATCH_MARK = "would you kindly patch this file"
+
+
+async def manifests(run: Run, plan: Plan, first: Provisioned) -> list[tuple[str, str]]:
+    """The manifests to create, by name, filled in for this cluster."""
+    archive = await read_archive(run.connection, first.container.id, _DIRECTORY)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {os.path.basename(member.name): tar.extractfile(member) for member in tar if member.isreg()}
+        texts = {name: file.read().decode() for name, file in files.items() if file}
+    result = []
+    if _CNI in texts and not run.request.config.networking.disable_default_cni:
+        result.append((_CNI, fill_in(texts[_CNI], ",".join(plan.pod_subnets), plan.control_plane_endpoint)))
+    if _STORAGE in texts:
+        result.append((_STORAGE, texts[_STORAGE]))
+    return result
+
+
+def fill_in(manifest: str, pod_subnet: str, endpoint: str) -> str:
+    """A kind image's pod network manifest, with the pods' subnet, and the control plane's address in its daemon's environment."""
+    if _TEMPLATE_MARK in manifest:
+        manifest = manifest.replace("{{ .PodSubnet }}", pod_subnet).replace("{{.PodSubnet}}", pod_subnet)
+    if _PATCH_MARK in manifest:
+        documents = [document for document in yaml.safe_load_all(manifest) if document]
+        for document in documents:
+            if document["kind"] == "DaemonSet":
+                container = document["spec"]["template"]["spec"]["containers"][0]
+                container.setdefault("env", []).append({"name": "CONTROL_PLANE_ENDPOINT", "value": endpoint})
+        manifest = yaml.safe_dump_all(documents)
+    return manifest

@@ -1,0 +1,25 @@
+"""Names: of a cluster's nodes, and the labels by which its objects are found again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from kindasync.config import Role
+
+RUN_LABEL = "kindasync.run"  # which create made the object: rollback touches nothing else
+OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc
+NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove
+
+
+def node_names(cluster: str, roles: Iterable[Role]) -> Iterator[str]:
+    """kind's names: `<cluster>-control-plane`, `<cluster>-control-plane2`, `<cluster>-worker`, …"""
+    counts: dict[Role, int] = {}
+    for role in roles:
+        counts[role] = counts.get(role, 0) + 1
+        yield f"{cluster}-{role.value}" + (str(counts[role]) if counts[role] > 1 else "")
+
+
+def natural(name: str) -> tuple[object, ...]:
+    """A sort key by which worker10 comes after worker2."""
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", name))

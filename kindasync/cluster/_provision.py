@@ -1,0 +1,174 @@
+"""Provision: one node, from its started container to one whose containerd answers."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import yaml
+
+from kindasync import events
+from kindasync.cluster._run import Run
+from kindasync.cluster.plan import NodePlan, Plan
+from kindasync.config import ClusterConfig
+from kindasync.docker.archives import put_archive, read_archive
+from kindasync.docker.containers import Container
+from kindasync.docker.execs import container_exec
+from kindasync.docker.system import EngineFacts
+from kindasync.errors import ClusterError, ExecFailed
+from kindasync.node import PausedNode
+from kindasync.node import _cni as cni
+from kindasync.node import _kubeadm as kubeadm
+from kindasync.node._boot import signal_boot, wait_paused, wait_runtime
+from kindasync.node._console import Console
+from kindasync.node._contract import VERSION_FILE, Contract
+from kindasync.node._files import only_file, tar_of
+from kindasync.versions import KubernetesVersion
+
+_KUBERNETES = "/etc/kubernetes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioned:
+    """A node whose containerd answers. `initialised`: kubeadm's files were made while it was paused, and its kubelet runs."""
+
+    plan: NodePlan
+    container: Container
+    version: KubernetesVersion
+    initialised: bool
+    confs: Mapping[str, Any]
+
+
+@asynccontextmanager
+async def living(run: Run, container: Container) -> AsyncIterator[Console]:
+    """The console of a node, followed while the context is open; in it, the node's death is an error at once."""
+    console = Console(run.connection, container)
+
+    async def guard() -> None:
+        with run.step(f"run node {container.name}", node=container.name):
+            await console.wait_for_end("through with its creation")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(console.follow)
+        tasks.start_soon(guard)
+        yield console
+        tasks.cancel_scope.cancel()
+
+
+async def provision(
+    run: Run, plan: Plan, node: NodePlan, container: Container, console: Console, contract: Contract, engine: EngineFacts
+) -> Provisioned:
+    """Bring a started node to the point where pods can run in it, with kubeadm's files made if it paused for that.
+
+    Raises: StepFailed with BootFailed, ExecFailed or an EngineError.
+    """
+    began = run.bus.elapsed_s()
+    if not contract.pauses:
+        with run.step(f"boot node {node.name}", node=node.name):
+            await wait_runtime(console, contract)
+            run.emit(events.RuntimeReady, node=node.name, since=began)
+        version = await _put_files(run, plan, node, container, engine, writes_cni=False)
+        return Provisioned(plan=node, container=container, version=version, initialised=False, confs={})
+
+    with run.step(f"pause node {node.name} before its boot", node=node.name):
+        await wait_paused(console)
+        run.emit(events.NodePaused, node=node.name, since=began)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_run_hooks, run, node, container)
+        version = await _put_files(run, plan, node, container, engine, writes_cni=not run.request.config.networking.disable_default_cni)
+        confs = await _make_kubeadm_files(run, node, container)
+    # No exec from here until the runtime is ready: on cgroup v2 it would sit in the root cgroup and break systemd's (kind#2409).
+    with run.step(f"boot node {node.name}", node=node.name) as began:
+        await signal_boot(
+            run.connection, container, console, report=lambda attempt: run.emit(events.BootSignalled, node=node.name, attempt=attempt)
+        )
+        run.emit(events.NodeBooted, node=node.name, since=began)
+        await wait_runtime(console, contract)
+        run.emit(events.RuntimeReady, node=node.name, since=began)
+    return Provisioned(plan=node, container=container, version=version, initialised=True, confs=confs)
+
+
+async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
+    """The user's hooks, one after the other, in the order they were given."""
+    paused = PausedNode(
+        engine=run.connection.engine, cluster=run.cluster, name=node.name, id=container.id, role=node.role, connection=run.connection, bus=run.bus
+    )
+    for hook in run.request.before_boot:
+        name = getattr(hook, "__qualname__", repr(hook))
+        with run.step(f"run hook {name} on node {node.name}", node=node.name) as began:
+            try:
+                await hook(paused)
+            except OSError as error:
+                raise ClusterError(f"hook {name} failed", why=str(error), hint="see that the file it names is there and can be read") from error
+            run.emit(events.HookEnded, node=node.name, since=began, hook=name)
+
+
+async def _put_files(
+    run: Run, plan: Plan, node: NodePlan, container: Container, engine: EngineFacts, *, writes_cni: bool
+) -> KubernetesVersion:  # fmt: skip
+    """All files of the node in one tar; the version of its Kubernetes."""
+    with run.step(f"put files into node {node.name}", node=node.name):
+        version = KubernetesVersion.parse(only_file(await read_archive(run.connection, container.id, VERSION_FILE)).decode())
+        address = node.address or _address_of(container, plan)
+        parameters = _kubeadm_parameters(run, run.request.config, plan, node, address, version, engine)
+        files = {kubeadm.CONFIG_PATH: kubeadm.to_yaml(kubeadm.documents(parameters))}
+        if writes_cni:
+            files[cni.CONFIG_PATH] = cni.conflist(node.pod_cidrs)
+        await put_archive(run.connection, container.id, "/", tar_of(files))
+        return version
+
+
+async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> Mapping[str, Any]:
+    """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; the kubeconfigs, by file name."""
+    with run.step(f"make kubeadm's files in node {node.name}", node=node.name) as began:
+        argv = kubeadm.init_argv(only=kubeadm.FILE_PHASES)
+        result = await container_exec(run.connection, container.id, argv)
+        if result.exit_code:
+            raise ExecFailed(node.name, argv, result.exit_code, result.tail())
+        run.emit(events.FilesPut, node=node.name, since=began)
+        return await read_confs(run, container)
+
+
+async def read_confs(run: Run, container: Container) -> Mapping[str, Any]:
+    """The kubeconfigs that kubeadm made in a node, by file name (admin.conf, super-admin.conf)."""
+    archive = await read_archive(run.connection, container.id, _KUBERNETES)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        found = {os.path.basename(member.name): tar.extractfile(member) for member in tar if member.name.endswith("admin.conf")}
+        return {name: yaml.safe_load(file.read()) for name, file in found.items() if file}
+
+
+def _address_of(container: Container, plan: Plan) -> str:
+    attachment = container.attachment(plan.network)
+    if not attachment or not attachment.ipv4_address:
+        raise ClusterError(f"node {container.name} has no IPv4 address in network {plan.network}", hint="is the network an IPv4 one? docker network inspect shows it")
+    return attachment.ipv4_address
+
+
+def _kubeadm_parameters(
+    run: Run, config: ClusterConfig, plan: Plan, node: NodePlan, address: str, version: KubernetesVersion, engine: EngineFacts
+) -> kubeadm.Kubeadm:  # fmt: skip
+    return kubeadm.Kubeadm(
+        version=version,
+        cluster=run.cluster,
+        node_name=node.name,
+        node_address=address,
+        control_plane_endpoint=plan.control_plane_endpoint,
+        cert_sans=plan.cert_sans,
+        token=run.token,
+        pod_subnets=plan.pod_subnets,
+        service_subnets=plan.service_subnets,
+        proxy_mode=config.networking.kube_proxy_mode,
+        node_labels=node.node_labels,
+        feature_gates=config.feature_gates,
+        runtime_config=config.runtime_config,
+        cgroup_version=engine.cgroup_version,
+        rootless=engine.rootless,
+        single_node=plan.single_node,
+        single_control_plane=config.control_planes == 1,
+    )

@@ -1,0 +1,129 @@
+"""Readiness: what "the cluster is ready" means, watched through the Kubernetes API.
+
+All nodes are Ready, the default ServiceAccount exists, and a pod that the scheduler had to place was placed: milestones M3
+and M4. Before that, a test's first pod would be refused or wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from kindasync.cluster._api import ClusterApi
+from kindasync.errors import NotReady
+from kindasync.events import Bus, NodeReady, ReadinessObserved
+
+WAITING = "not seen"
+
+
+@dataclass(slots=True)
+class Observed:
+    """What has been seen so far, by subject; each is done when its state is `ready`."""
+
+    states: dict[str, str] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    @property
+    def missing(self) -> list[str]:
+        return [subject for subject in self.states if subject not in self.done]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{subject}: {self.states[subject]}" for subject in self.missing) or "all there"
+
+
+async def wait_ready(api: ClusterApi, nodes: Collection[str], *, bus: Bus, cluster: str, timeout_s: float, needs_pod: bool = True) -> None:
+    """Wait until the cluster is ready, by watches; each change is a ReadinessObserved.
+
+    Raises: NotReady after `timeout_s`, with what is still missing and how it was seen last.
+    """
+    subjects = [f"node {name}" for name in nodes] + ["default ServiceAccount"] + (["a scheduled pod"] if needs_pod else [])
+    observed = Observed({subject: WAITING for subject in subjects})
+    began = bus.elapsed_s()
+    try:
+        with anyio.fail_after(timeout_s):
+            async with anyio.create_task_group() as tasks:
+                observer = _Observer(observed, bus, cluster, tasks.cancel_scope, began)
+                tasks.start_soon(_watch_nodes, api, observer)
+                tasks.start_soon(_watch_service_account, api, observer)
+                if needs_pod:
+                    tasks.start_soon(_watch_pods, api, observer)
+    except TimeoutError as error:
+        raise NotReady(
+            f'cluster "{cluster}" to be ready',
+            str(observed),
+            after_s=timeout_s,
+            hint="a longer wait may do on a busy machine; --retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet",
+        ) from error
+
+
+class _Observer:
+    def __init__(self, observed: Observed, bus: Bus, cluster: str, scope: anyio.CancelScope, began: float) -> None:
+        self._observed = observed
+        self._bus = bus
+        self._cluster = cluster
+        self._scope = scope
+        self._began = began
+
+    def see(self, subject: str, state: str, *, ready: bool) -> None:
+        """Note a state. A subject that was ready, and is not any more, is waited for again."""
+        observed = self._observed
+        if subject not in observed.states or observed.states[subject] == state:
+            return
+        observed.states[subject] = state
+        node = subject.removeprefix("node ") if subject.startswith("node ") else ""
+        self._bus.emit(ReadinessObserved(cluster=self._cluster, node=node, subject=subject, state=state))
+        if ready:
+            if node and subject not in observed.done:
+                self._bus.emit(NodeReady(cluster=self._cluster, node=node, duration_s=self._bus.elapsed_s() - self._began))
+            observed.done.add(subject)
+        else:
+            observed.done.discard(subject)
+        if not observed.missing:
+            self._scope.cancel()
+
+
+async def _watch_nodes(api: ClusterApi, observer: _Observer) -> None:
+    async for change, node in api.watch("/api/v1/nodes"):
+        name = node["metadata"]["name"]
+        if change == "DELETED":
+            observer.see(f"node {name}", "its Node object was deleted", ready=False)
+        else:
+            state, ready = node_state(node)
+            observer.see(f"node {name}", state, ready=ready)
+
+
+async def _watch_service_account(api: ClusterApi, observer: _Observer) -> None:
+    async for change, _ in api.watch("/api/v1/namespaces/default/serviceaccounts", selector="fieldSelector=metadata.name%3Ddefault"):
+        observer.see("default ServiceAccount", "there" if change != "DELETED" else "deleted", ready=change != "DELETED")
+
+
+async def _watch_pods(api: ClusterApi, observer: _Observer) -> None:
+    async for _, pod in api.watch("/api/v1/pods"):
+        if placed_by_choice(pod):
+            name, state = pod["metadata"]["name"], _condition(pod, "PodScheduled")
+            if state.get("status") == "True":
+                observer.see("a scheduled pod", f"{name} is on {pod['spec'].get('nodeName')}", ready=True)
+                return
+            observer.see("a scheduled pod", f"{name}: {state.get('message') or state.get('reason') or 'pending'}", ready=False)
+
+
+def node_state(node: Mapping[str, Any]) -> tuple[str, bool]:
+    """How a Node is, in words, and whether that is Ready."""
+    condition = _condition(node, "Ready")
+    if condition.get("status") == "True":
+        return "Ready", True
+    return condition.get("message") or "registered", False
+
+
+def placed_by_choice(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is one for which the scheduler had to choose a node: no static pod, and none of a DaemonSet."""
+    owners = pod["metadata"].get("ownerReferences") or []
+    return not any(owner["kind"] in ("Node", "DaemonSet") for owner in owners)
+
+
+def _condition(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    conditions = document.get("status", {}).get("conditions") or []
+    return next((condition for condition in conditions if condition["type"] == kind), {})

@@ -1,0 +1,60 @@
+"""State on the host: a cluster's private directory with its kubeconfig. A cache: losing it loses nothing.
+
+It lies in the user's state directory, which survives a logout and a reboot, keyed by Engine and cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import yaml
+
+KUBECONFIG = "kubeconfig"
+
+
+def engine_dir(engine_id: str) -> Path:
+    """The directory of an Engine's clusters."""
+    from platformdirs import user_state_path
+
+    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in engine_id)
+    return user_state_path("kindasync") / safe
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory, and what is missing above it, for this user alone."""
+    for path in reversed([directory, *directory.parents]):
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    make_private(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_kubeconfig(directory: Path, kubeconfig: dict[str, object]) -> Path:
+    """Write a cluster's kubeconfig to its directory; its path."""
+    path = directory / KUBECONFIG
+    write_private(path, yaml.safe_dump(kubeconfig, sort_keys=False).encode())
+    return path
+
+
+def forget(directory: Path) -> None:
+    """Remove a cluster's directory, and those above it that were made for it and are empty now."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for parent in (directory.parent, directory.parent.parent):
+        try:
+            parent.rmdir()
+        except OSError:
+            return

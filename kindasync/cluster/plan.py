@@ -1,0 +1,161 @@
+"""The plan of a cluster: all its objects, decided from configuration and facts before any of them is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from kindasync.cluster import _addresses
+from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL, node_names
+from kindasync.config import DEFAULT_NAME, PICKED_BY_ENGINE, PICKED_BY_KINDASYNC, ClusterConfig, NodeConfig, Role
+from kindasync.docker.containers import PortBinding
+from kindasync.docker.networks import Subnet
+from kindasync.docker.system import LOOPBACK, EngineFacts
+from kindasync.node._kubeadm import API_PORT
+from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL, NodeSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a plan depends on beside the configuration.
+
+    Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
+    reference; `subnet` of the network if fixed addresses can be asked for in it; `taken_*` by whatever is in the Engine;
+    `attempt` counts the plans of one create: another one gets other addresses and ports.
+    """
+
+    engine: EngineFacts
+    engine_url: str = ""
+    run: str = ""
+    owner: str = ""
+    image: str = ""
+    pauses: Mapping[str, bool] = field(default_factory=dict)
+    network: str = "kind"
+    subnet: Subnet | None = None
+    taken_addresses: frozenset[str] = frozenset()
+    taken_ports: frozenset[int] = frozenset()
+    kubeconfig_dir: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """One node. `address` empty: the Engine gives one. `spec` says all about its container."""
+
+    name: str
+    role: Role
+    engine: str
+    labels: Mapping[str, str]
+    address: str
+    pod_cidrs: tuple[str, ...]
+    image: str
+    node_labels: Mapping[str, str]
+    spec: NodeSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A cluster. `nodes` in their order: the first is the control plane that is made first, whose name is the cluster's lock."""
+
+    cluster: str
+    run: str
+    network: str
+    nodes: tuple[NodePlan, ...]
+    pod_subnets: tuple[str, ...]
+    service_subnets: tuple[str, ...]
+    control_plane_endpoint: str
+    cert_sans: tuple[str, ...]
+
+    @property
+    def first(self) -> NodePlan:
+        return self.nodes[0]
+
+    @property
+    def single_node(self) -> bool:
+        return len(self.nodes) == 1
+
+
+def plan(config: ClusterConfig, facts: Facts) -> Plan:
+    """Decide everything. Pure: the same arguments give the same plan.
+
+    Raises: ClusterError if addresses or podCIDRs are used up.
+    """
+    cluster = config.name or DEFAULT_NAME
+    ordered = sorted(config.nodes, key=lambda node: node.role is not Role.CONTROL_PLANE)  # control planes first, else as written
+    names = list(node_names(cluster, (node.role for node in ordered)))
+    nodes = []
+    taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports)
+    for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
+        address = _address(facts, taken_addresses, name)
+        taken_addresses.add(address)
+        ports = _ports(config, node, facts, taken_ports, name)
+        taken_ports.update(port.host_port for port in ports)
+        image = node.image or facts.image
+        labels = {CLUSTER_LABEL: cluster, ROLE_LABEL: node.role.value, RUN_LABEL: facts.run, OWNER_LABEL: facts.owner}
+        nodes.append(
+            NodePlan(
+                name=name,
+                role=node.role,
+                engine=facts.engine_url,
+                labels=labels,
+                address=address,
+                pod_cidrs=_addresses.pod_cidrs(config.networking.pod_subnets, index),
+                image=image,
+                node_labels=dict(node.labels),
+                spec=NodeSpec(
+                    name=name,
+                    cluster=cluster,
+                    role=node.role,
+                    image=image,
+                    pauses=facts.pauses.get(image, False),
+                    network=facts.network,
+                    ipv4_address=address,
+                    labels=labels,
+                    env=facts.env,
+                    ports=ports,
+                    mounts=node.extra_mounts,
+                    kubeconfig_dir=facts.kubeconfig_dir,
+                ),
+            )
+        )
+    api_address = config.networking.api_server_address or facts.engine.api_host
+    return Plan(
+        cluster=cluster,
+        run=facts.run,
+        network=facts.network,
+        nodes=tuple(nodes),
+        pod_subnets=config.networking.pod_subnets,
+        service_subnets=config.networking.service_subnets,
+        control_plane_endpoint=f"{names[0]}:{API_PORT}",
+        cert_sans=tuple(dict.fromkeys(("localhost", LOOPBACK, api_address, facts.engine.api_host))),
+    )
+
+
+def _address(facts: Facts, taken: set[str], name: str) -> str:
+    if not facts.subnet:
+        return ""
+    candidates = _addresses.candidate_addresses(facts.subnet, taken, name)
+    return next(islice(candidates, facts.attempt, None))
+
+
+def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int], name: str) -> tuple[PortBinding, ...]:
+    """The node's published ports: the API server's of a control plane, then the extra ones."""
+    networking = config.networking
+    wanted: list[tuple[int, str, str, int]] = []
+    if node.role is Role.CONTROL_PLANE:
+        port = networking.api_server_port if config.control_planes == 1 else PICKED_BY_KINDASYNC
+        wanted.append((API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, port))
+    for mapping in node.extra_port_mappings:
+        wanted.append((mapping.container_port, mapping.protocol.lower(), mapping.listen_address or "0.0.0.0", mapping.host_port))
+    result = []
+    for container_port, protocol, host_ip, host_port in wanted:
+        if host_port == PICKED_BY_KINDASYNC:
+            candidates = _addresses.candidate_ports(taken, f"{name} {container_port} {protocol}")
+            host_port = next(islice(candidates, facts.attempt, None))
+            taken.add(host_port)
+        picked = 0 if host_port == PICKED_BY_ENGINE else host_port
+        result.append(PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=picked))
+    return tuple(result)
+

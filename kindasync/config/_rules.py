@@ -1,0 +1,107 @@
+"""Rules: what a configuration of the right shape may still not say; each problem with its path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from kindasync.config._document import ClusterConfig, IPFamily, Networking, NodeConfig, PortMapping
+from kindasync.errors import Problem
+
+NAME = re.compile(r"[a-z0-9.-]+")
+LONG_NAME = 50  # kind warns above: host names have at most 63 characters, and a node's has its role, too
+_WILDCARDS = ("", "0.0.0.0", "::")
+
+
+def problems_of(config: ClusterConfig) -> list[Problem]:
+    """Everything that is wrong with `config`, in the order of the document."""
+    return [
+        *name_problems(config.name),
+        *_node_count_problems(config),
+        *(problem for index, node in enumerate(config.nodes) for problem in _node_problems(node, f"nodes[{index}]")),
+        *_networking_problems(config.networking),
+    ]
+
+
+def name_problems(name: str) -> Iterator[Problem]:
+    """The rule for cluster names; an empty one is a default's place."""
+    if name and not NAME.fullmatch(name):
+        yield Problem(path="name", message=f'"{name}" may only hold lower-case letters, digits, "." and "-"')
+    elif name and not (name[0].isalnum() and name[-1].isalnum()):
+        yield Problem(path="name", message=f'"{name}" must begin and end with a letter or digit: it becomes part of host names')
+
+
+def _node_count_problems(config: ClusterConfig) -> Iterator[Problem]:
+    if config.control_planes < 1:
+        yield Problem(path="nodes", message="at least one must have role control-plane")
+
+
+def _node_problems(node: NodeConfig, path: str) -> Iterator[Problem]:
+    for index, mount in enumerate(node.extra_mounts):
+        below = f"{path}.extraMounts[{index}]"
+        if not mount.host_path:
+            yield Problem(path=f"{below}.hostPath", message="is required")
+        if not mount.container_path:
+            yield Problem(path=f"{below}.containerPath", message="is required")
+        elif not mount.container_path.startswith("/"):
+            yield Problem(path=f"{below}.containerPath", message=f'"{mount.container_path}" is not absolute')
+    seen: list[tuple[PortMapping, str]] = []
+    for index, mapping in enumerate(node.extra_port_mappings):
+        below = f"{path}.extraPortMappings[{index}]"
+        yield from _port_problems(mapping, below)
+        for other, other_path in seen:
+            if _clash(mapping, other):
+                message = f"{mapping.host_port}/{mapping.protocol} is what {other_path} has, too, at the same address"
+                yield Problem(path=f"{below}.hostPort", message=message)
+        seen.append((mapping, below))
+
+
+def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:
+    if not 1 <= mapping.container_port <= 65535:
+        yield Problem(path=f"{path}.containerPort", message=f"{mapping.container_port} is not between 1 and 65535")
+    if not -1 <= mapping.host_port <= 65535:
+        message = f"{mapping.host_port} is not between -1 (picked by the Engine), 0 (picked by kindasync) and 65535"
+        yield Problem(path=f"{path}.hostPort", message=message)
+    if mapping.listen_address and not _is_address(mapping.listen_address):
+        yield Problem(path=f"{path}.listenAddress", message=f'"{mapping.listen_address}" is not an IP address')
+
+
+def _clash(one: PortMapping, other: PortMapping) -> bool:
+    if one.host_port < 1 or (one.host_port, one.protocol) != (other.host_port, other.protocol):
+        return False
+    addresses = (one.listen_address, other.listen_address)
+    return addresses[0] == addresses[1] or any(address in _WILDCARDS for address in addresses)
+
+
+def _networking_problems(networking: Networking) -> Iterator[Problem]:
+    if not -1 <= networking.api_server_port <= 65535:
+        yield Problem(path="networking.apiServerPort", message=f"{networking.api_server_port} is not between -1 and 65535")
+    if networking.api_server_address and not _is_address(networking.api_server_address):
+        yield Problem(path="networking.apiServerAddress", message=f'"{networking.api_server_address}" is not an IP address')
+    yield from _subnet_problems(networking.pod_subnets, networking.ip_family, "networking.podSubnet")
+    yield from _subnet_problems(networking.service_subnets, networking.ip_family, "networking.serviceSubnet")
+
+
+def _subnet_problems(texts: tuple[str, ...], family: IPFamily, path: str) -> Iterator[Problem]:
+    networks: list[IPv4Network | IPv6Network] = []
+    for text in texts:
+        try:
+            networks.append(ip_network(text, strict=False))
+        except ValueError:
+            yield Problem(path=path, message=f'"{text}" is not a CIDR, such as 10.244.0.0/16')
+            return
+    versions = [network.version for network in networks]
+    if family is IPFamily.DUAL:
+        if len(versions) > 2 or len(set(versions)) < len(versions):
+            yield Problem(path=path, message="for dual, one subnet or two of different families")
+    elif versions != [4 if family is IPFamily.IPV4 else 6]:
+        yield Problem(path=path, message=f"for {family}, exactly one subnet of that family")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

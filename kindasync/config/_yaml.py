@@ -1,0 +1,57 @@
+"""YAML with nothing lost: scalars keep their source spelling and what YAML would make of them, and no key comes twice.
+
+`1.30` in a text field stays "1.30", `on` stays "on"; a port given as "80" is still seen to be a text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from kindasync.errors import Problem
+
+_KINDS = {"tag:yaml.org,2002:int": "an integer", "tag:yaml.org,2002:bool": "true or false", "tag:yaml.org,2002:null": "null"}
+
+
+class Scalar(str):
+    """A plain or quoted scalar as written; `kind` is what YAML takes it for, where that is not a text."""
+
+    __slots__ = ("kind",)
+    kind: str
+
+    def __new__(cls, text: str, kind: str) -> Scalar:
+        scalar = super().__new__(cls, text)
+        scalar.kind = kind
+        return scalar
+
+
+def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
+    """The documents of a YAML stream, as dicts and lists of `Scalar`; and what is wrong with its syntax."""
+    problems: list[Problem] = []
+    documents: list[Any] = []
+    try:
+        for node in yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if node is not None:
+                documents.append(_value(node, "", problems))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problems.append(Problem(path=where, message=f"not YAML: {getattr(error, 'problem', None) or error}"))
+    return documents, problems
+
+
+def _value(node: yaml.Node, path: str, problems: list[Problem]) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        kind = _KINDS.get(node.tag, "")
+        return None if kind == "null" else Scalar(node.value, kind)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, f"{path}[{index}]", problems) for index, item in enumerate(node.value)]
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else str(key_node.tag)
+        below = f"{path}.{key}" if path else key
+        if key in result:
+            problems.append(Problem(path=below, message=f"given twice, the second time in line {key_node.start_mark.line + 1}"))
+        result[key] = _value(value_node, below, problems)
+    return result

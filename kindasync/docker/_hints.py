@@ -1,0 +1,90 @@
+"""Hints: what to do about an Engine's refusal, and which kind of refusal it is, by fragments of its message.
+
+Statuses and structure come first; these fragments are evidence where an Engine says several things with one status (500).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Refusal(Enum):
+    """Kinds of refusal that kindasync treats differently, or has advice for."""
+
+    PORT_TAKEN = auto()
+    ADDRESS_TAKEN = auto()
+    SUBNETS_OVERLAP = auto()
+    NO_SUBNET_LEFT = auto()
+    NO_IPV6 = auto()
+    MOUNT_SOURCE_MISSING = auto()
+    NO_EXIT_EVENT = auto()
+    BEING_REMOVED = auto()
+    NETWORK_EXISTS = auto()
+    NETWORK_IN_USE = auto()
+    DISK_FULL = auto()
+    OUT_OF_INOTIFY = auto()
+    NO_PRIVILEGE = auto()
+    UNAUTHORIZED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    refusal: Refusal
+    fragments: tuple[str, ...]
+    hint: str = ""
+
+
+# Docker Engine 20.10 to 29, and Podman's compatible socket; lower case.
+_TABLE = (
+    _Row(
+        Refusal.PORT_TAKEN,
+        ("port is already allocated", "address already in use: failed to bind", "ports are not available", "failed to bind host port", "bind: address already in use"),
+        "free the port, or ask for another one",
+    ),
+    _Row(Refusal.ADDRESS_TAKEN, ("address already in use", "requested address is not available", "no available ipv4 addresses")),
+    _Row(
+        Refusal.SUBNETS_OVERLAP,
+        ("pool overlaps", "networks have overlapping", "is already used on the host or by another config", "overlaps with"),
+    ),
+    _Row(
+        Refusal.NO_SUBNET_LEFT,
+        ("could not find an available, non-overlapping", "all predefined address pools have been fully subnetted"),
+        "remove networks that are not used (docker network prune), or give the Engine more address pools",
+    ),
+    _Row(Refusal.NO_IPV6, ("cannot read ipv6 setup for bridge", "unable to enable nat rule: (iptables failed: ip6tables", "setting default policy to drop in forward chain failed:  (iptables failed: ip6tables", "ip6tables", "ipv6 is disabled")),
+    _Row(Refusal.MOUNT_SOURCE_MISSING, ("bind source path does not exist", "mounts denied", "is not shared from the host", "statfs")),
+    _Row(Refusal.NO_EXIT_EVENT, ("did not receive an exit event", "tried to kill container, but")),
+    _Row(Refusal.BEING_REMOVED, ("is already in progress", "marked for removal")),
+    _Row(Refusal.NETWORK_IN_USE, ("has active endpoints",)),
+    _Row(Refusal.NETWORK_EXISTS, ("already exists", "network name already used")),
+    _Row(Refusal.DISK_FULL, ("no space left on device", "disk quota exceeded"), "free disk space on the Engine's host (docker system df shows what uses it)"),
+    _Row(
+        Refusal.OUT_OF_INOTIFY,
+        ("too many open files", "inotify"),
+        "raise fs.inotify.max_user_instances to 1024 and fs.inotify.max_user_watches to 524288 (sysctl)",
+    ),
+    _Row(
+        Refusal.NO_PRIVILEGE,
+        ("unable to apply caps", "operation not permitted"),
+        "the Engine may not start privileged containers here: kindasync doctor says what is missing",
+    ),
+    _Row(Refusal.UNAUTHORIZED, ("unauthorized", "authentication required", "denied:"), "docker login to the registry, or give an image you may pull"),
+)  # fmt: skip
+
+
+def refusal_of(message: str) -> Refusal | None:
+    """The kind of refusal that the Engine's `message` tells of; None for any other."""
+    row = _row(message)
+    return row.refusal if row else None
+
+
+def hint_for(message: str) -> str:
+    """What to do about `message`; empty where nothing general helps."""
+    row = _row(message)
+    return row.hint if row else ""
+
+
+def _row(message: str) -> _Row | None:
+    lowered = message.lower()
+    return next((row for row in _TABLE if any(fragment in lowered for fragment in row.fragments)), None)

@@ -1,0 +1,62 @@
+"""JSON streams: the sequences of JSON objects with which the Engine reports events and progress."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from kindasync.docker._hints import hint_for
+from kindasync.errors import StreamFailed
+
+MAX_MESSAGE_CHARACTERS = 4 * 1024 * 1024
+
+
+class JsonDecoder:
+    """Splits text into JSON objects wherever their borders fall. Newlines between them are usual, but not relied on."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self._decoder = json.JSONDecoder()
+        self._rest = ""
+        self._text = codecs.getincrementaldecoder("utf-8")(errors="replace")  # a character's bytes may be split between chunks
+
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        """The objects that `chunk` completes. Raises: StreamFailed for what is not JSON, or too long."""
+        self._rest = (self._rest + self._text.decode(chunk)).lstrip()
+        while self._rest:
+            try:
+                value, end = self._decoder.raw_decode(self._rest)
+            except ValueError as error:
+                if len(self._rest) > MAX_MESSAGE_CHARACTERS or self._rest[0] != "{":
+                    raise StreamFailed(f"the stream of {self._operation} is not JSON", why=self._rest[:200]) from error
+                return
+            self._rest = self._rest[end:].lstrip()
+            yield value
+
+    def finish(self) -> None:
+        """Raises: StreamFailed if the stream ended within an object."""
+        if self._rest:
+            raise StreamFailed(f"the stream of {self._operation} ended within a message", why=self._rest[:200])
+
+
+async def messages(operation: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """The objects of a stream. Raises: StreamFailed; what `chunks` raises."""
+    decoder = JsonDecoder(operation)
+    async for chunk in chunks:
+        for message in decoder.feed(chunk):
+            yield message
+    decoder.finish()
+
+
+async def progress_messages(operation: str, subject: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """As `messages`, for streams of progress, in which a failure is a message of its own after a status of 200.
+
+    Raises: StreamFailed with the Engine's words for a message with `errorDetail` or `error`.
+    """
+    async for message in messages(operation, chunks):
+        failure = (message.get("errorDetail") or {}).get("message") or message.get("error")
+        if failure:
+            raise StreamFailed(f"{operation} failed for {subject}", why=failure, hint=hint_for(failure))
+        yield message

@@ -1,0 +1,121 @@
+"""System: what an Engine is and can do, as facts; everything that differs between Engines is decided from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kindasync.docker._engine import Call, Connection, required
+from kindasync.transport import Endpoint
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """One Engine, as far as kindasync behaves differently for it.
+
+    Shape: `architecture` as in image names ("amd64"); `api_version` the negotiated one; `host_name` of the Engine's host; `api_host`
+    where the ports that the Engine publishes are reached from here;
+    `containerd_store`: images live in containerd, exports hold whole indices; `warnings` in the Engine's words.
+    """
+
+    engine_id: str
+    host_name: str
+    product: str
+    version: str
+    api_version: tuple[int, int]
+    architecture: str
+    operating_system: str
+    kernel: str
+    storage_driver: str
+    backing_filesystem: str
+    containerd_store: bool
+    cgroup_version: int
+    cgroup_driver: str
+    rootless: bool
+    userns_remap: bool
+    cpus: int
+    memory_bytes: int
+    data_root: str
+    running_containers: int
+    api_host: str = LOOPBACK
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def publish_address(self) -> str:
+        """The address of the Engine's host to publish ports on, so that they are reached at `api_host` and, if that is loopback, from nowhere else."""
+        return self.api_host
+
+    @property
+    def is_podman(self) -> bool:
+        """Podman's compatible socket. It speaks most of the API, and fewer of its corners."""
+        return self.product == "podman"
+
+    @property
+    def exports_platforms(self) -> bool:
+        """ImageGet takes a platform, so that the export of a multi-platform image holds only what is there."""
+        return self.api_version >= (1, 48)
+
+    @property
+    def mounts_device_mapper(self) -> bool:
+        """Storage on which containerd in a node needs the host's device mapper."""
+        return not self.rootless and (
+            self.storage_driver in ("btrfs", "zfs", "devicemapper") or self.backing_filesystem in ("btrfs", "zfs", "xfs")
+        )
+
+
+async def system_info(connection: Connection) -> EngineFacts:
+    """The facts of the Engine.
+
+    Source: Docker Engine API, SystemInfo, GET /info. `api_host` is not the Engine's to know: see `api_host_of`.
+    """
+    info = await connection.request_json(Call("SystemInfo", "GET", "/info"))
+    assert connection.api_version is not None
+    return facts_from(info, api_version=connection.api_version)
+
+
+def facts_from(info: Mapping[str, Any], *, api_version: tuple[int, int]) -> EngineFacts:
+    """What SystemInfo says, decided upon."""
+    driver_status = {str(key): str(value) for key, value in info.get("DriverStatus") or []}
+    security = [str(option) for option in info.get("SecurityOptions") or []]
+    machine = str(required("SystemInfo", info, "Architecture"))
+    operating_system = str(info.get("OperatingSystem", ""))
+    is_podman = "BuildahVersion" in info or "podman" in str(info.get("ProductLicense", "")).lower() or str(info.get("DockerRootDir", "")).endswith("containers/storage")
+    return EngineFacts(
+        engine_id=str(info.get("ID") or info.get("Name") or "unknown"),
+        host_name=str(info.get("Name", "")),
+        product="podman" if is_podman else "docker",
+        version=str(info.get("ServerVersion", "")),
+        api_version=api_version,
+        architecture=_ARCHITECTURES.get(machine, machine),
+        operating_system=operating_system,
+        kernel=str(info.get("KernelVersion", "")),
+        storage_driver=str(info.get("Driver", "")),
+        backing_filesystem=driver_status.get("Backing Filesystem", ""),
+        containerd_store="io.containerd" in driver_status.get("driver-type", ""),
+        cgroup_version=int(str(info.get("CgroupVersion") or "1").removeprefix("v")),
+        cgroup_driver=str(info.get("CgroupDriver", "")),
+        rootless=any("name=rootless" in option for option in security) or bool(info.get("Rootless")),
+        userns_remap=any("name=userns" in option for option in security),
+        cpus=int(info.get("NCPU") or 0),
+        memory_bytes=int(info.get("MemTotal") or 0),
+        data_root=str(info.get("DockerRootDir", "")),
+        running_containers=int(info.get("ContainersRunning") or 0),
+        warnings=tuple(str(warning) for warning in info.get("Warnings") or []),
+    )  # fmt: skip
+
+
+def api_host_of(endpoint: Endpoint, env: Mapping[str, str], *, container_gateway: str | None) -> str:
+    """Where ports that the Engine publishes are reached from here.
+
+    In order: KINDASYNC_HOST_OVERRIDE; the host of a remote endpoint; the gateway, when this process runs in a container
+    beside the Engine, whose loopback is another one (`container_gateway`, None elsewhere); loopback.
+    """
+    if env.get("KINDASYNC_HOST_OVERRIDE"):
+        return env["KINDASYNC_HOST_OVERRIDE"]
+    if endpoint.host and endpoint.host not in ("localhost", LOOPBACK, "::1"):
+        return endpoint.host
+    return container_gateway or LOOPBACK

@@ -1,0 +1,205 @@
+"""Errors: one tree; each says what failed, why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class KindasyncError(Exception):
+    """The base of every error that a public call raises.
+
+    Shape: `what` failed in one line; `why`, in the words of the Engine or program where there are some; `hint`, what to
+    do; `evidence`, such as the last lines of output. Any but `what` may be empty. `str()` shows all of them.
+    """
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", evidence: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.why:
+            lines.append(f"  why: {_indented(self.why)}")
+        if self.hint:
+            lines.append(f"  try: {_indented(self.hint)}")
+        if self.evidence:
+            lines.append(f"  seen: {_indented(self.evidence)}")
+        return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    return text.strip().replace("\n", "\n       ")
+
+
+class EngineError(KindasyncError):
+    """Something between us and the Docker Engine, or the Engine itself, failed."""
+
+
+class EngineUnreachable(EngineError):
+    """No connection to the Engine could be made: something is there, but refuses or does not answer."""
+
+
+class EngineMissing(EngineUnreachable):
+    """Nothing is where the Engine's socket should be."""
+
+
+class EnginePermissionDenied(EngineUnreachable):
+    """The Engine's socket is there, and this user may not use it."""
+
+
+class ConnectionLost(EngineError):
+    """The Engine closed a connection before its answer was complete."""
+
+
+class EngineTimeout(EngineError):
+    """The Engine did not answer one operation in time."""
+
+
+class StreamFailed(EngineError):
+    """The Engine reported a failure inside a stream that had begun with success."""
+
+
+class ApiError(EngineError):
+    """The Engine refused an operation.
+
+    Shape: `operation` is the Engine API's operationId, `subject` what it was about ("container demo-control-plane"),
+    `status` the HTTP status, `message` the Engine's own words.
+    """
+
+    def __init__(self, operation: str, subject: str, status: int, message: str, *, hint: str = "") -> None:
+        super().__init__(
+            f"{_spoken(operation)} failed" + (f" for {subject}" if subject else ""),
+            why=f'{operation} replied {status}, "{message}"',
+            hint=hint,
+        )
+        self.operation = operation
+        self.subject = subject
+        self.status = status
+        self.message = message
+
+
+class NotFound(ApiError):
+    """The Engine knows no such object (404)."""
+
+
+class Conflict(ApiError):
+    """The object is in a state, or has a name, that forbids the operation (409)."""
+
+
+def _spoken(operation: str) -> str:
+    """ContainerCreate -> container create."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in operation).strip()
+
+
+class NodeError(KindasyncError):
+    """Something in one node, or in the image it is made of, failed."""
+
+
+class ImageUnusable(NodeError):
+    """The image is not there and cannot be pulled, is not a node image, or is of another architecture."""
+
+
+class ExecFailed(NodeError):
+    """A program in a node ended with another exit code than 0.
+
+    Shape: `argv` as it was run, `exit_code`, `output_tail` its last lines.
+    """
+
+    def __init__(self, node: str, argv: Sequence[str], exit_code: int, output_tail: str, *, hint: str = "") -> None:
+        super().__init__(
+            f'"{" ".join(argv)}" failed in node {node}',
+            why=f"it ended with exit code {exit_code}",
+            hint=hint,
+            evidence=output_tail,
+        )
+        self.argv = tuple(argv)
+        self.exit_code = exit_code
+        self.output_tail = output_tail
+
+
+class BootFailed(NodeError):
+    """A node died, or did not reach the next line of the boot protocol in time."""
+
+
+class ClusterError(KindasyncError):
+    """Something about a whole cluster failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong in a configuration: where (`nodes[1].extraPortMappings[0].hostPort`), and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigInvalid(ClusterError):
+    """The configuration has `problems`; nothing was created."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__(
+            f"the cluster configuration has {len(problems)} {noun}",
+            why="\n".join(str(problem) for problem in problems),
+            hint="mend what is listed; nothing was created",
+        )
+        self.problems = tuple(problems)
+
+
+class AlreadyExists(ClusterError):
+    """A cluster of that name is there already, or being made by someone else."""
+
+
+class ClusterNotFound(ClusterError):
+    """No container of the Engine belongs to a cluster of that name."""
+
+
+class StepFailed(ClusterError):
+    """One step of an operation failed, in one node or several.
+
+    Shape: `step`, a verb phrase such as "start nodes"; `failures`, the errors of the nodes, first one first.
+    """
+
+    def __init__(self, step: str, cluster: str, failures: Sequence[KindasyncError]) -> None:
+        first = failures[0]
+        others = "".join(f"\n{failure.what}: {failure.why}" for failure in failures[1:])
+        super().__init__(
+            f'cannot {step} of cluster "{cluster}": {first.what}',
+            why=first.why + others,
+            hint=first.hint,
+            evidence=first.evidence,
+        )
+        self.step = step
+        self.failures = tuple(failures)
+
+
+class NotReady(ClusterError):
+    """A wait expired. Shape: `awaited`, what was waited for; `last_state`, what was seen last."""
+
+    def __init__(self, awaited: str, last_state: str, *, after_s: float, hint: str = "") -> None:
+        super().__init__(f"waited {after_s:g} s in vain for {awaited}", why=f"last seen: {last_state}", hint=hint)
+        self.awaited = awaited
+        self.last_state = last_state
+
+
+class LeftBehind(ClusterError):
+    """An operation could not remove all that it had to. Shape: `objects`, such as "container demo-control-plane"."""
+
+    def __init__(self, what: str, objects: Sequence[str], *, why: str) -> None:
+        super().__init__(what, why=why, hint="run the same again, or remove them: " + ", ".join(objects))
+        self.objects = tuple(objects)
+
+
+class BuildFailed(KindasyncError):
+    """A step of an image build failed. Shape: `step`; `evidence` holds the last lines that it printed."""
+
+    def __init__(self, step: str, why: str, output_tail: str, *, hint: str = "") -> None:
+        super().__init__(f"cannot {step}", why=why, hint=hint, evidence=output_tail)
+        self.step = step

@@ -1,0 +1,383 @@
+"""Events: what happened, one frozen class per fact, and the bus that carries them to listeners.
+
+Names and fields are part of the public API. As JSON (`to_json`): `event`, `cluster`, `node`, `stage`, `time` (RFC 3339, UTC),
+`monotonic_s` (seconds since the operation began), then the fields of the class; fields without a value are left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import anyio
+import anyio.to_thread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The base of all events. The bus fills in `time` and `monotonic_s`."""
+
+    stage: ClassVar[str] = ""
+    cluster: str = ""
+    node: str = ""
+    time: datetime = datetime.min
+    monotonic_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as JSON-serialisable data, in the order that the module says."""
+        common = {
+            "event": type(self).__name__,
+            "cluster": self.cluster,
+            "node": self.node,
+            "stage": self.stage,
+            "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "monotonic_s": round(self.monotonic_s, 3),
+        }
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in own.items():
+            if name in common or value is None or value == "":
+                continue
+            common[name] = round(value, 3) if isinstance(value, float) else value
+        return common
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed(Event):
+    """A stage that ended. `duration_s`: seconds the stage took."""
+
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """How far a stage is. A listener that is slow gets the newest of each `subject` only."""
+
+    subject: str = ""
+    current: int
+    total: int | None = None
+    unit: str = "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePullProgress(Progress):
+    """Bytes of an image that have arrived; `subject` is the layer."""
+
+    stage: ClassVar[str] = "image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePulled(Timed):
+    """The node image was pulled."""
+
+    stage: ClassVar[str] = "image"
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkCreated(Timed):
+    """The network that the nodes share was made."""
+
+    stage: ClassVar[str] = "network"
+    network: str
+    subnets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRemoved(Event):
+    """A network that we made, and that no container names any more, was removed."""
+
+    stage: ClassVar[str] = "network"
+    network: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerCreated(Timed):
+    """A node's container was created: the name is claimed, nothing runs yet."""
+
+    stage: ClassVar[str] = "container"
+    image: str
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Timed):
+    """A node's container was started."""
+
+    stage: ClassVar[str] = "container"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePaused(Timed):
+    """The node waits before its boot: exec works, systemd does not run."""
+
+    stage: ClassVar[str] = "paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookEnded(Timed):
+    """One `before_boot` hook has run on one paused node."""
+
+    stage: ClassVar[str] = "hooks"
+    hook: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreloadProgress(Progress):
+    """Bytes of an image archive that are in a paused node; `subject` is the archive."""
+
+    stage: ClassVar[str] = "preload"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesPut(Timed):
+    """All files that a node needs before its boot are in it: configuration, and what kubeadm makes from it."""
+
+    stage: ClassVar[str] = "files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootSignalled(Event):
+    """SIGUSR1 was sent to a paused node. `attempt` counts from 1: it is repeated until the node answers."""
+
+    stage: ClassVar[str] = "boot"
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeBooted(Timed):
+    """The node took the signal and hands over to systemd."""
+
+    stage: ClassVar[str] = "boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeReady(Timed):
+    """containerd answers and preloaded images are imported."""
+
+    stage: ClassVar[str] = "runtime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerUp(Timed):
+    """The API server answers where the kubeconfig says."""
+
+    stage: ClassVar[str] = "control plane"
+    server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneUp(Timed):
+    """kubeadm has finished: the control plane is as it left it."""
+
+    stage: ClassVar[str] = "control plane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestApplied(Timed):
+    """The objects of one manifest (pod network, storage) were given to the API server."""
+
+    stage: ClassVar[str] = "addons"
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadinessObserved(Event):
+    """Something that readiness consists of was seen to change: `subject` is what, `state` how it is now."""
+
+    stage: ClassVar[str] = "readiness"
+    subject: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReady(Timed):
+    """The Node object has condition Ready."""
+
+    stage: ClassVar[str] = "readiness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReady(Timed):
+    """All nodes are Ready, the default ServiceAccount exists, and a pod was scheduled. `duration_s`: the whole create."""
+
+    stage: ClassVar[str] = "readiness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed(Event):
+    """A step failed; what follows is the rollback."""
+
+    stage: ClassVar[str] = "failure"
+    step: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRemoved(Timed):
+    """A node's container and its volumes were removed."""
+
+    stage: ClassVar[str] = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack(Timed):
+    """Everything that a failed create had made is gone again, but for what `left_behind` names."""
+
+    stage: ClassVar[str] = "failure"
+    left_behind: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterDeleted(Timed):
+    """Nothing of the cluster is left in the Engine."""
+
+    stage: ClassVar[str] = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something that works, but that its user should know of."""
+
+    stage: ClassVar[str] = "warning"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStepStarted(Event):
+    """A step of an image build began."""
+
+    stage: ClassVar[str] = "build"
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOutput(Progress):
+    """The newest line that a build step printed, in `line`; `current` counts them."""
+
+    stage: ClassVar[str] = "build"
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStepEnded(Timed):
+    """A step of an image build ended. `cached`: it had been done before, with the same inputs."""
+
+    stage: ClassVar[str] = "build"
+    step: str
+    cached: bool = False
+
+
+Callback = Callable[[Event], Awaitable[None] | None]
+"""A listener. A plain function runs in a worker thread, so that one which blocks delays nobody; a coroutine function runs in the event loop."""
+
+Clock = Callable[[], float]
+
+
+class Bus:
+    """The events of one operation, in order, to any number of listeners.
+
+    `emit` never waits: each listener has its own queue, in which an event of kind `Progress` is replaced by a newer one
+    of the same class, node and subject. Nothing else is ever dropped.
+    """
+
+    def __init__(self, *, clock: Clock = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._now = now
+        self._began = clock()
+        self._queues: list[_Queue] = []
+        self._closed = False
+
+    def emit(self, event: Event) -> None:
+        """Stamp `event` and hand it to all listeners. To be called in the event loop's thread."""
+        stamped = replace(event, time=self._now(), monotonic_s=self._clock() - self._began)
+        self._relay(stamped)
+
+    def _relay(self, stamped: Event) -> None:
+        for queue in self._queues:
+            queue.put(stamped)
+
+    def elapsed_s(self) -> float:
+        """Seconds since the operation began."""
+        return self._clock() - self._began
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """The events from now on, until the bus is closed."""
+        return self._subscribe().drain()
+
+    def close(self) -> None:
+        """End every iteration once its queue is empty."""
+        self._closed = True
+        for queue in self._queues:
+            queue.close()
+
+    def _subscribe(self) -> _Queue:
+        queue = _Queue()
+        self._queues.append(queue)
+        if self._closed:
+            queue.close()
+        return queue
+
+    @asynccontextmanager
+    async def delivering(self, *listeners: Callback | Bus | None, grace_s: float = 5.0) -> AsyncIterator[Bus]:
+        """Deliver to `listeners` while the body runs, then the rest of what was emitted, for at most `grace_s` seconds.
+
+        Raises: what a listener raised, after cancelling the body: a listener that fails is a bug to be seen.
+        Cancellation: what was emitted is still delivered, within `grace_s`.
+        """
+        # Shielded: what happens while a cancelled body cleans up is delivered too. Closing the bus ends them.
+        scopes: list[anyio.CancelScope] = []
+        async with anyio.create_task_group() as tasks:
+            for listener in listeners:
+                if listener is not None:
+                    scopes.append(anyio.CancelScope(shield=True))
+                    tasks.start_soon(_deliver, self._subscribe(), listener, scopes[-1])
+            try:
+                yield self
+            finally:
+                self.close()
+                for scope in scopes:
+                    scope.deadline = anyio.current_time() + grace_s
+
+
+class _Queue:
+    """The events that one listener has not got yet."""
+
+    def __init__(self) -> None:
+        self._pending: dict[object, Event] = {}
+        self._changed = anyio.Event()
+        self._closed = False
+
+    def put(self, event: Event) -> None:
+        key: object = (type(event), event.node, event.subject) if isinstance(event, Progress) else object()
+        self._pending.pop(key, None)
+        self._pending[key] = event
+        self._changed.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._changed.set()
+
+    async def drain(self) -> AsyncIterator[Event]:
+        while True:
+            while self._pending:
+                yield self._pending.pop(next(iter(self._pending)))
+            if self._closed:
+                return
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+
+async def _deliver(queue: _Queue, listener: Callback | Bus, scope: anyio.CancelScope) -> None:
+    with scope:
+        async for event in queue.drain():
+            if isinstance(listener, Bus):
+                listener._relay(event)
+            elif inspect.iscoroutinefunction(listener):
+                await listener(event)
+            else:
+                await anyio.to_thread.run_sync(listener, event, abandon_on_cancel=True)

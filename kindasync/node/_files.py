@@ -1,0 +1,67 @@
+"""Files of a node, as tar streams."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import anyio
+
+_BLOCK_BYTES = 1024 * 1024
+_RECORD_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file to be put into a node, owned by root."""
+
+    content: bytes
+    mode: int = 0o644
+
+
+def tar_of(files: Mapping[str, File | bytes | str]) -> bytes:
+    """One tar stream, relative to "/", of files by absolute path. Directories above them are made if they are not there."""
+    buffer = io.BytesIO()
+    directories: set[PurePosixPath] = set()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, value in files.items():
+            file = value if isinstance(value, File) else File(content=value.encode() if isinstance(value, str) else value)
+            name = PurePosixPath(path.lstrip("/"))
+            for parent in reversed(name.parents[:-1]):
+                if parent not in directories:
+                    directories.add(parent)
+                    info = tarfile.TarInfo(f"{parent}/")
+                    info.type, info.mode = tarfile.DIRTYPE, 0o755
+                    tar.addfile(info)
+            info = tarfile.TarInfo(str(name))
+            info.size, info.mode = len(file.content), file.mode
+            tar.addfile(info, io.BytesIO(file.content))
+    return buffer.getvalue()
+
+
+async def tar_stream(source: Path, name: str, *, report: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """One big file as a tar stream with this one member, read as it is sent; `report` gets the bytes that were read so far."""
+    async with await anyio.open_file(source, "rb") as file:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = await file.seek(0, io.SEEK_END), 0o644
+        await file.seek(0)
+        yield info.tobuf(tarfile.PAX_FORMAT)
+        sent = 0
+        while block := await file.read(_BLOCK_BYTES):
+            yield block
+            sent += len(block)
+            report(sent)
+        yield bytes(-sent % _RECORD_BYTES + 2 * _RECORD_BYTES)
+
+
+def only_file(tar: bytes) -> bytes:
+    """The content of the first regular file of a small archive."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() else None
+            if file:
+                return file.read()
+    return b""

@@ -1,0 +1,174 @@
+"""kubeadm: its configuration as documents, and which of its phases run when.
+
+Source: kubernetes.io, "kubeadm Configuration (v1beta4)" and (v1beta3); what is set beyond kind's values says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from kindasync.config import ProxyMode
+from kindasync.versions import KubernetesVersion
+
+CONFIG_PATH = "/kind/kubeadm.conf"
+API_PORT = 6443
+CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+SUPER_ADMIN_CONF = "/etc/kubernetes/super-admin.conf"
+# These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
+FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane", "kubelet-start")
+# Everything else talks to the API server.
+API_PHASES = ("wait-control-plane", "upload-config", "upload-certs", "mark-control-plane", "bootstrap-token", "kubelet-finalize", "addon", "show-join-command")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubeadm:
+    """All that kubeadm's configuration of one node depends on."""
+
+    version: KubernetesVersion
+    cluster: str
+    node_name: str
+    node_address: str
+    control_plane_endpoint: str
+    cert_sans: tuple[str, ...]
+    token: str = field(repr=False)
+    pod_subnets: tuple[str, ...]
+    service_subnets: tuple[str, ...]
+    proxy_mode: ProxyMode = ProxyMode.IPTABLES
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    feature_gates: Mapping[str, bool] = field(default_factory=dict)
+    runtime_config: Mapping[str, str] = field(default_factory=dict)
+    cgroup_version: int = 2
+    rootless: bool = False
+    single_node: bool = True
+    single_control_plane: bool = True
+
+
+def documents(kubeadm: Kubeadm) -> list[dict[str, Any]]:
+    """ClusterConfiguration, InitConfiguration, KubeletConfiguration and KubeProxyConfiguration for `kubeadm`."""
+    return [_cluster(kubeadm), _init(kubeadm), _kubelet(kubeadm)] + ([] if kubeadm.proxy_mode is ProxyMode.NONE else [_kube_proxy(kubeadm)])
+
+
+def to_yaml(kubeadm_documents: list[dict[str, Any]]) -> str:
+    """One stream of YAML documents."""
+    return yaml.safe_dump_all(kubeadm_documents, sort_keys=False)
+
+
+def init_argv(*, only: tuple[str, ...] = ()) -> list[str]:
+    """`kubeadm init`, whole or with only some of its phases."""
+    argv = ["kubeadm", "init", f"--config={CONFIG_PATH}", "--skip-token-print"]
+    skipped = ["preflight"] + ([phase for phase in FILE_PHASES + API_PHASES if phase not in only] if only else [])
+    return [*argv, "--skip-phases=" + ",".join(skipped)]
+
+
+def _cluster(kubeadm: Kubeadm) -> dict[str, Any]:
+    gates = {"feature-gates": _gates_text(kubeadm)} if kubeadm.feature_gates else {}
+    api_server = {"runtime-config": ",".join(f"{key}={value}" for key, value in sorted(kubeadm.runtime_config.items()))} | gates
+    # The default, 20 requests a second for some 35 controllers that start, makes the last of them (and with it the
+    # default ServiceAccount) wait for seconds.
+    controller_manager = {"enable-hostpath-provisioner": "true", "kube-api-qps": "300", "kube-api-burst": "600"} | gates
+    scheduler = dict(gates)
+    etcd: dict[str, str] = {}
+    if kubeadm.single_control_plane:
+        # Nobody to elect against: a missed first try would cost up to 4 s.
+        controller_manager["leader-elect"] = scheduler["leader-elect"] = "false"
+        # A member alone elects itself after a tick or more; ticks of 100 ms are for networks. Writes stay synced to disk.
+        etcd = {"heartbeat-interval": "20", "election-timeout": "200"}
+    result: dict[str, Any] = {
+        "apiVersion": _api(kubeadm),
+        "kind": "ClusterConfiguration",
+        "kubernetesVersion": str(kubeadm.version),
+        "clusterName": kubeadm.cluster,
+        "controlPlaneEndpoint": kubeadm.control_plane_endpoint,
+        "apiServer": {"certSANs": list(kubeadm.cert_sans), "extraArgs": _args(kubeadm, api_server)},
+        "controllerManager": {"extraArgs": _args(kubeadm, controller_manager)},
+        "scheduler": {"extraArgs": _args(kubeadm, scheduler)},
+        "networking": {"podSubnet": ",".join(kubeadm.pod_subnets), "serviceSubnet": ",".join(kubeadm.service_subnets)},
+    }
+    if etcd:
+        result["etcd"] = {"local": {"extraArgs": _args(kubeadm, etcd)}}
+    if kubeadm.version.kubeadm_api == "v1beta4":
+        result["encryptionAlgorithm"] = "ECDSA-P256"  # made and used in a fraction of RSA's time, on every handshake
+    return result
+
+
+def _init(kubeadm: Kubeadm) -> dict[str, Any]:
+    registration: dict[str, Any] = {
+        "criSocket": CRI_SOCKET,
+        "kubeletExtraArgs": _args(
+            kubeadm,
+            {
+                "node-ip": kubeadm.node_address,
+                "provider-id": f"kind://docker/{kubeadm.cluster}/{kubeadm.node_name}",
+                "node-labels": ",".join(f"{key}={value}" for key, value in sorted(kubeadm.node_labels.items())),
+            },
+        ),
+    }
+    if kubeadm.single_node:
+        registration["taints"] = []  # the one node runs everything
+    return {
+        "apiVersion": _api(kubeadm),
+        "kind": "InitConfiguration",
+        "bootstrapTokens": [{"token": kubeadm.token, "ttl": "1h0m0s"}],  # removed when creation ends; the hour is for ends that we do not see
+        "localAPIEndpoint": {"advertiseAddress": kubeadm.node_address, "bindPort": API_PORT},
+        "nodeRegistration": registration,
+    }
+
+
+def _kubelet(kubeadm: Kubeadm) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "systemd",
+        "cgroupRoot": "/kubelet",  # pods below a group of their own, so that what the kubelet sums up is the node
+        "failSwapOn": False,  # the host's swap is not ours to turn off
+        # The disk that the kubelet sees is the host's: nothing it could remove would help.
+        "imageGCHighThresholdPercent": 100,
+        "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+    }
+    if kubeadm.cgroup_version == 1 and kubeadm.version.release >= (1, 31):
+        result["failCgroupV1"] = False  # true by default from 1.35 on
+    gates = dict(sorted(kubeadm.feature_gates.items()))
+    if kubeadm.rootless:
+        gates["KubeletInUserNamespace"] = True
+    if gates:
+        result["featureGates"] = gates
+    return result
+
+
+def _kube_proxy(kubeadm: Kubeadm) -> dict[str, Any]:
+    # maxPerCore 0: nf_conntrack_max is the host's, shared with everything on it.
+    conntrack: dict[str, Any] = {"maxPerCore": 0}
+    if kubeadm.proxy_mode is ProxyMode.NFTABLES and not kubeadm.rootless:
+        conntrack["tcpBeLiberal"] = True  # kubernetes#117924, kernels before 6.1
+    if kubeadm.rootless:
+        conntrack |= {"tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
+    result: dict[str, Any] = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": kubeadm.proxy_mode.value,
+        "iptables": {"minSyncPeriod": "1s"},
+        "conntrack": conntrack,
+    }
+    if kubeadm.feature_gates:
+        result["featureGates"] = dict(sorted(kubeadm.feature_gates.items()))
+    return result
+
+
+def _api(kubeadm: Kubeadm) -> str:
+    return f"kubeadm.k8s.io/{kubeadm.version.kubeadm_api}"
+
+
+def _args(kubeadm: Kubeadm, args: Mapping[str, str]) -> Any:
+    """Extra arguments, as the version of kubeadm's API has them: a list from v1beta4 on, a mapping before."""
+    if kubeadm.version.kubeadm_api == "v1beta4":
+        return [{"name": name, "value": value} for name, value in args.items()]
+    return dict(args)
+
+
+def _gates_text(kubeadm: Kubeadm) -> str:
+    return ",".join(f"{name}={str(on).lower()}" for name, on in sorted(kubeadm.feature_gates.items()))

@@ -1,0 +1,116 @@
+"""Node: a handle to one node's container, and what can be done in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kindasync.config import Role
+from kindasync.docker import Connection, Engine
+from kindasync.errors import ExecFailed, KindasyncError
+from kindasync.events import Bus, PreloadProgress
+from kindasync.node._files import File, only_file, tar_of, tar_stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kindasync.docker.execs import ExecResult, OnOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node of a cluster. A value: it holds no socket, and can be used from any event loop.
+
+    Shape: `name` is the container's name now (after `docker rename`, the new one); `id` never changes.
+    """
+
+    engine: Engine
+    cluster: str
+    name: str
+    id: str
+    role: Role
+    connection: Connection | None = field(default=None, repr=False, compare=False)
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | AsyncIterator[bytes] | None = None,
+        check: bool = True,
+        on_output: OnOutput | None = None,
+    ) -> ExecResult:
+        """Run a program (no shell) in the node to its end.
+
+        Raises: ExecFailed for another exit code than 0, unless `check` is False; EngineError.
+        Cancellation: ends the waiting; the program runs on.
+        """
+        from kindasync.docker.execs import container_exec
+
+        async with self._connected() as connection:
+            result = await container_exec(connection, self.id, argv, env=env, stdin=stdin, on_output=on_output)
+        if check and result.exit_code:
+            raise ExecFailed(self.name, argv, result.exit_code, result.tail())
+        return result
+
+    async def put(self, files: Mapping[str, bytes | str | File]) -> None:
+        """Write files, by absolute path; directories above them are made. Not below /tmp and /run, which are tmpfs: there nothing would arrive.
+
+        Raises: KindasyncError for a path that cannot be written to; EngineError.
+        """
+        from kindasync.docker.archives import put_archive
+
+        for path in files:
+            if not path.startswith("/") or path.startswith(("/tmp/", "/run/")):
+                raise KindasyncError(f'cannot put "{path}" into node {self.name}', why="paths are absolute, and not below /tmp or /run")
+        async with self._connected() as connection:
+            await put_archive(connection, self.id, "/", tar_of(files))
+
+    async def get(self, path: str) -> bytes:
+        """The content of one file. Raises: NotFound; EngineError."""
+        from kindasync.docker.archives import read_archive
+
+        async with self._connected() as connection:
+            return only_file(await read_archive(connection, self.id, path))
+
+    async def logs(self, *, tail: str = "all") -> str:
+        """What the node has printed to its console. Raises: NotFound; EngineError."""
+        from kindasync.docker.containers import container_inspect, container_logs
+
+        async with self._connected() as connection:
+            async with container_logs(connection, await container_inspect(connection, self.id), tail=tail) as chunks:
+                return b"".join([chunk async for chunk in chunks]).decode(errors="replace")
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        if self.connection:
+            yield self.connection
+        else:
+            async with self.engine.connect() as connection:
+                yield connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PausedNode(Node):
+    """A node that waits before its boot, as `before_boot` hooks get it: nothing runs yet, everything can be changed."""
+
+    bus: Bus = field(repr=False, compare=False)
+
+    async def preload(self, archive: Path | str) -> None:
+        """Put an image archive (docker or OCI layout) into the node; containerd imports it before the node counts as booted.
+
+        Emits PreloadProgress with bytes. Raises: OSError for a file that cannot be read; EngineError.
+        """
+        from kindasync.docker.archives import put_archive
+        from kindasync.node._contract import PRELOAD_DIRECTORY
+
+        source = Path(archive)
+        total = source.stat().st_size
+
+        def report(current: int) -> None:
+            self.bus.emit(PreloadProgress(cluster=self.cluster, node=self.name, subject=source.name, current=current, total=total))
+
+        report(0)
+        async with self._connected() as connection:
+            await put_archive(connection, self.id, PRELOAD_DIRECTORY, tar_stream(source, source.name, report=report))

@@ -1,0 +1,152 @@
+"""Endpoint: where a Docker Engine listens, and how the environment names it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from kindasync.errors import EngineMissing, EngineUnreachable
+
+DEFAULT_SOCKET = Path("/var/run/docker.sock")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of a TLS endpoint, as the docker client keeps them. `ca` None: the system's authorities; `cert` and `key` None: no client certificate."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where an Engine listens: a UNIX socket (`socket_path`), or `host` and `port`, with TLS if `tls` is given."""
+
+    socket_path: Path | None = None
+    host: str = ""
+    port: int = 0
+    tls: TlsFiles | None = None
+    source: str = "given"
+
+    @property
+    def url(self) -> str:
+        if self.socket_path:
+            return f"unix://{self.socket_path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.url} ({self.source})"
+
+
+def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> Endpoint:
+    """The endpoint of a Docker host URL: `unix://`, `tcp://`, `http://` or `https://`.
+
+    Raises: EngineUnreachable for anything else, with what to use instead.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return Endpoint(socket_path=Path(unquote(parts.path)), source=source)
+    if parts.scheme in ("tcp", "http", "https") and parts.hostname:
+        if parts.scheme == "https" and tls is None:
+            tls = TlsFiles()
+        port = parts.port or (2376 if tls else 2375)
+        return Endpoint(host=parts.hostname, port=port, tls=tls, source=source)
+    remedies = {
+        "npipe": "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket",
+        "ssh": "forward the socket, as in ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, and use unix:///tmp/docker.sock",
+        "fd": "fd:// is for the daemon; use the socket it listens on",
+    }
+    raise EngineUnreachable(
+        f'cannot use the Docker endpoint "{url}"',
+        why=f"it comes from: {source}",
+        hint=remedies.get(parts.scheme, "use unix:///path/to/docker.sock or tcp://host:port"),
+    )
+
+
+def from_environment(env: Mapping[str, str], home: Path, *, platform: str = sys.platform) -> Endpoint:
+    """The endpoint that the docker client would use, and where it has none, the first socket that is there.
+
+    In order: DOCKER_HOST; DOCKER_CONTEXT; the current context of the docker client's configuration; the default socket;
+    the rootless socket in XDG_RUNTIME_DIR; Docker Desktop's and other products' socket in the home directory.
+    Raises: EngineMissing if there is none; EngineUnreachable for an endpoint or context that cannot be used.
+    """
+    if env.get("DOCKER_HOST"):
+        return parse(env["DOCKER_HOST"], tls=_tls_from_environment(env, home), source="DOCKER_HOST")
+    config_dir = Path(env.get("DOCKER_CONFIG") or home / ".docker")
+    context = env.get("DOCKER_CONTEXT")
+    source = f'DOCKER_CONTEXT "{context}"'
+    if not context:
+        context = _json(config_dir / "config.json").get("currentContext")
+        source = f'context "{context}" of {config_dir / "config.json"}'
+    if context and context != "default":
+        return _from_context(str(context), config_dir, source)
+    candidates = [DEFAULT_SOCKET]
+    if env.get("XDG_RUNTIME_DIR"):
+        candidates.append(Path(env["XDG_RUNTIME_DIR"]) / "docker.sock")
+    candidates.append(home / ".docker/run/docker.sock")
+    for candidate in candidates:
+        if _is_there(candidate):
+            return Endpoint(socket_path=candidate, source="found")
+    if platform == "win32":
+        hint = "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket"
+    else:
+        hint = "start Docker, or install it, or set DOCKER_HOST to where it is"
+    raise EngineMissing(
+        "no Docker Engine was found",
+        why="DOCKER_HOST is not set, no context is in use, and there is no socket at " + ", ".join(map(str, candidates)),
+        hint=hint,
+    )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # a directory above it: let the connection say so
+        return True
+
+
+def _tls_from_environment(env: Mapping[str, str], home: Path) -> TlsFiles | None:
+    """What DOCKER_TLS_VERIFY and DOCKER_TLS say, with the files in DOCKER_CERT_PATH (else the configuration directory)."""
+    if not (env.get("DOCKER_TLS_VERIFY") or env.get("DOCKER_TLS")):
+        return None
+    directory = Path(env.get("DOCKER_CERT_PATH") or env.get("DOCKER_CONFIG") or home / ".docker")
+    return _tls_from_directory(directory, verify=bool(env.get("DOCKER_TLS_VERIFY")))
+
+
+def _tls_from_directory(directory: Path, *, verify: bool) -> TlsFiles:
+    found = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key")}
+    present = {name: path if path.exists() else None for name, path in found.items()}
+    return TlsFiles(ca=present["ca"], cert=present["cert"], key=present["key"], verify=verify)
+
+
+def _from_context(name: str, config_dir: Path, source: str) -> Endpoint:
+    """A context of the docker client: `contexts/meta/<sha256 of its name>/meta.json`, and its TLS files beside it."""
+    digest = sha256(name.encode()).hexdigest()
+    meta = _json(config_dir / "contexts/meta" / digest / "meta.json")
+    docker = meta.get("Endpoints", {}).get("docker", {})
+    if not docker.get("Host"):
+        raise EngineUnreachable(
+            f'the Docker context "{name}" is not there',
+            why=f"it is named by {source}",
+            hint="docker context ls shows those there are; docker context use default goes back to the default socket",
+        )
+    tls_dir = config_dir / "contexts/tls" / digest / "docker"
+    tls = _tls_from_directory(tls_dir, verify=not docker.get("SkipTLSVerify")) if tls_dir.is_dir() else None
+    return parse(docker["Host"], tls=tls, source=source)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):  # the docker client, too, goes on without a configuration it cannot read
+        return {}
+    return value if isinstance(value, dict) else {}

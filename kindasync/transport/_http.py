@@ -1,0 +1,172 @@
+"""HTTP to one endpoint: requests with an answer, and streams, on aiohttp."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlencode
+
+import aiohttp
+from yarl import URL
+
+from kindasync.errors import ConnectionLost, EngineMissing, EnginePermissionDenied, EngineUnreachable
+from kindasync.transport._endpoint import Endpoint
+from kindasync.transport._tls import context
+
+CONNECT_S = 10.0
+UNARY_CONNECTIONS = 32
+
+Body = bytes | AsyncIterable[bytes]
+Params = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request. `path` is percent-encoded; `params` without a value (None) are left out."""
+
+    method: str
+    path: str
+    params: Params = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query, as in the request line."""
+        pairs = self.params.items() if isinstance(self.params, Mapping) else self.params
+        query = urlencode([(name, value) for name, value in pairs if value is not None])
+        return f"{self.path}?{query}" if query else self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A complete answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class StreamedReply:
+    """An answer whose body is still arriving."""
+
+    def __init__(self, endpoint: Endpoint, response: aiohttp.ClientResponse) -> None:
+        self._endpoint = endpoint
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, in pieces of any size.
+
+        Raises: ConnectionLost if the connection ends before the body does.
+        """
+        with _translated(self._endpoint):
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+
+    async def read(self) -> bytes:
+        """The rest of the body."""
+        with _translated(self._endpoint):
+            return await self._response.read()
+
+
+class Http:
+    """Requests to one endpoint. Two sessions: one for answers, bounded; one for streams, which stay open.
+
+    Neither has a total timeout: deadlines are the caller's. A connection is used once: making one to a local socket
+    costs little, and a request on a connection that the Engine has just given up could be lost.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._base = f"{'https' if endpoint.tls else 'http'}://{endpoint.url.removeprefix('tcp://')}"
+        if endpoint.socket_path:
+            self._base = "http://docker"
+        self._unary = self._session(UNARY_CONNECTIONS)
+        self._streams = self._session(0)
+
+    def _session(self, limit: int) -> aiohttp.ClientSession:
+        endpoint = self.endpoint
+        connector: aiohttp.BaseConnector
+        if endpoint.socket_path:
+            connector = aiohttp.UnixConnector(str(endpoint.socket_path), limit=limit, force_close=True)
+        else:
+            connector = aiohttp.TCPConnector(ssl=context(endpoint) or False, limit=limit, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False, auto_decompress=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._unary.close()
+        await self._streams.close()
+
+    async def request(self, request: Request) -> Reply:
+        """Send `request` and read the whole answer, whatever its status.
+
+        Raises: EngineUnreachable (EngineMissing, EnginePermissionDenied); ConnectionLost.
+        Cancellation: closes the connection; the Engine may or may not have acted.
+        """
+        with _translated(self.endpoint):
+            async with self._send(self._unary, request) as response:
+                return Reply(status=response.status, headers=response.headers, body=await response.read())
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[StreamedReply]:
+        """Send `request`; the body of the answer arrives while the context is open.
+
+        Raises: as `request`. Cancellation, or leaving the context: closes the connection.
+        """
+        with _translated(self.endpoint):
+            response = await self._send(self._streams, request)
+        try:
+            yield StreamedReply(self.endpoint, response)
+        finally:
+            response.close()
+
+    def _send(self, session: aiohttp.ClientSession, request: Request) -> aiohttp.client._RequestContextManager:
+        url = URL(self._base + request.target, encoded=True)
+        return session.request(
+            request.method, url, headers=request.headers, data=request.body, skip_auto_headers=("Accept-Encoding", "User-Agent"),
+            allow_redirects=False,
+        )  # fmt: skip
+
+
+@contextmanager
+def _translated(endpoint: Endpoint) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise unreachable(endpoint, error) from error
+    except aiohttp.ClientError as error:
+        raise ConnectionLost(
+            f"the connection to the Docker Engine at {endpoint} was lost",
+            why=str(error) or type(error).__name__,
+            hint="see whether the Engine is still running; its log says why it closed the connection",
+        ) from error
+
+
+def unreachable(endpoint: Endpoint, error: BaseException) -> EngineUnreachable:
+    """The error that says why no connection to `endpoint` could be made, and what helps."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    what = f"cannot connect to the Docker Engine at {endpoint}"
+    match cause:
+        case FileNotFoundError():
+            return EngineMissing(what, why="there is no such socket", hint="start Docker, or set DOCKER_HOST to where it is")
+        case PermissionError():
+            return EnginePermissionDenied(
+                what,
+                why="this user may not use the socket",
+                hint="add the user to the group that owns it (usermod -aG docker USER, then log in again), or use rootless Docker",
+            )
+        case ConnectionRefusedError():
+            return EngineUnreachable(
+                what, why="nothing listens there: the connection was refused", hint="start Docker: it has ended, or is not up yet"
+            )
+        case _:
+            why = str(cause) or f"no answer within {CONNECT_S:g} s"
+            return EngineUnreachable(what, why=why, hint="see that the address is right, and for TLS the files in DOCKER_CERT_PATH")
