@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -203,3 +204,34 @@ class BuildFailed(KindasyncError):
     def __init__(self, step: str, why: str, output_tail: str, *, hint: str = "") -> None:
         super().__init__(f"cannot {step}", why=why, hint=hint, evidence=output_tail)
         self.step = step
+
+
+@contextmanager
+def one_error() -> Iterator[None]:
+    """Raise the error that explains the others, where a task group would raise a group.
+
+    A node's death explains why what was done in it failed. The others become notes. Anything that is no KindasyncError (a
+    bug, cancellation) is raised as it is.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        leaves = list(_leaves(group))
+        foreign = [leaf for leaf in leaves if not isinstance(leaf, KindasyncError)]
+        chosen, *others = foreign or sorted(leaves, key=lambda leaf: not _is_death(leaf))
+        for other in others:
+            if str(other) != str(chosen):
+                chosen.add_note(f"at the same time: {other}")
+        raise chosen from chosen.__cause__
+
+
+def _is_death(error: BaseException) -> bool:
+    return isinstance(error, BootFailed) or any(isinstance(failure, BootFailed) for failure in getattr(error, "failures", ()))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -40,13 +40,13 @@ def mirror(sources_lists: Sequence[Path] | None = None) -> str | None:
 
 
 def mmdebstrap_argv(
-    suite: str, packages: Sequence[str], out: str, *, architecture: str, variant: str, hooks: Sequence[str] = (), mirror_uri: str | None = None
+    suite: str, packages: Sequence[str], out: str, *, architecture: str, hook: str, mirror_uri: str | None
 ) -> list[str]:
-    """The command that makes a root file system as a tar file. `extract` unpacks only, `minbase` is a minimal installed system."""
+    """The command that makes a minimal installed system as a tar file; `hook` is a shell command that gets its root as $1."""
     argv = [
-        "mmdebstrap", "--quiet", f"--variant={variant}", f"--architectures={architecture}", f"--include={','.join(packages)}",
+        "mmdebstrap", "--quiet", "--variant=minbase", f"--architectures={architecture}", f"--include={','.join(packages)}",
         '--aptopt=Apt::Install-Recommends "false"', "--skip=output/dev", *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
-        *(f"--customize-hook={hook}" for hook in hooks),
+        f"--customize-hook={hook}",
     ]  # fmt: skip
     if KEYRING.exists():
         argv.append(f"--keyring={KEYRING}")
@@ -54,13 +54,9 @@ def mmdebstrap_argv(
     return argv + ([mirror_uri] if mirror_uri else [])
 
 
-async def make_root(
-    suite: str, packages: Sequence[str], out: Path, *, architecture: str, variant: str, hooks: Sequence[str], on_line: OnLine
-) -> None:  # fmt: skip
+async def make_root(suite: str, packages: Sequence[str], out: Path, *, architecture: str, hook: str, on_line: OnLine) -> None:
     """Make a root file system as the tar file `out`. Raises: BuildFailed."""
-    argv = mmdebstrap_argv(
-        suite, packages, "{out}/root.tar", architecture=architecture, variant=variant, hooks=hooks, mirror_uri=mirror()
-    )  # fmt: skip
+    argv = mmdebstrap_argv(suite, packages, "{out}/root.tar", architecture=architecture, hook=hook, mirror_uri=mirror())
     with TemporaryDirectory(dir=out.parent, prefix=out.name) as scratch:
         await Here(Path(), Path(scratch)).run("make a Debian root file system", argv, env=_EPOCH, on_line=on_line)
         Path(scratch, "root.tar").rename(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from kindasync.build import _packages
 from kindasync.build._oci import ImageRecord, Layer, LayerWriter, names_under
 from kindasync.build._steps import Plan
 
@@ -32,11 +33,13 @@ def write_containerd_layer(out: Path, containerd: Path) -> None:
         _add_licences(layer, containerd)
 
 
-def write_component_layer(out: Path, *, component_root: Path, kube: Path, storage: Path) -> None:
+def write_component_layer(out: Path, plan: Plan, *, debian: Path, kube: Path, storage: Path) -> None:
     """The one layer of all component images."""
+    packages = _packages.read(debian)
+    files = packages.files_of(packages.with_dependencies(plan.pins.component_packages))
     with LayerWriter(out) as layer:
-        layer.add_tar(component_root, keep=lambda name: not _DROPPED(name))
-        # What the packages' installation scripts would have made: they are unpacked only.
+        layer.add_tar(debian, keep=lambda name: name in files and not _DROPPED(name))
+        # What packages' installation scripts made, or base-files has.
         for directory in ("bin", "sbin", "lib", "lib64"):
             layer.add_symlink(directory, f"usr/{directory}")
         for family in ("iptables", "ip6tables"):

@@ -25,13 +25,13 @@ from kindasync.events import BuildOutput, BuildStepEnded, BuildStepStarted, Bus
 
 _READABLE = {
     "debian": "Debian base system",
-    "component": "files of the component images",
     "containerd": "containerd",
     "storage": "storage provisioner",
     "kube": "Kubernetes",
     "base": "base image",
     "node": "node image",
 }
+_FROM_DEBIAN = ("debian", "base", "node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +45,32 @@ class Images:
 class Builder:
     """Builds one plan with one Engine."""
 
-    def __init__(self, connection: Connection, plan: Plan, cache: Cache, bus: Bus, images: Images) -> None:
+    def __init__(self, connection: Connection, plan: Plan, cache: Cache, bus: Bus, images: Images, *, anew: bool = False) -> None:
         self._connection = connection
         self._plan = plan
         self._cache = cache
         self._bus = bus
         self._images = images
+        self._anew = anew  # also what is in the cache, where new Debian packages could make it another
 
     async def build(self) -> Path:
         """Build what is missing; the archive of the node image, in the cache."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._debian_steps)
+            tasks.start_soon(self._step, "debian", self._debian)
             tasks.start_soon(self._program_steps)
-        await self._step("base", "tar", self._base)
-        archive = await self._step("node", "tar", self._node)
+        await self._step("base", self._base)
+        await self._step("node", self._node)
         self._cache.forget_unused()
-        return archive
-
-    async def _debian_steps(self) -> None:
-        await self._step("debian", "tar", self._debian)
-        await self._step("component", "tar", self._component)
+        return self._made("node")
 
     async def _program_steps(self) -> None:
         for name in ("containerd", "storage", "kube"):  # one after the other: each uses all cores
-            await self._step(name, "d", partial(self._program, name))
+            await self._step(name, partial(self._program, name))
 
-    async def _step(self, name: str, kind: str, make: Callable[[Path, OnLine], Awaitable[None]]) -> Path:
-        """The entry of a step, made by `make` unless it is in the cache."""
+    async def _step(self, name: str, make: Callable[[Path, OnLine], Awaitable[None]]) -> None:
+        """Have `make` make the entry of a step, unless it is in the cache."""
         readable, key, began = _READABLE[name], self._plan.keys[name], self._bus.elapsed_s()
-        cached = self._cache.has(f"{name}-{kind}", key)
+        cached = self._cache.has(name, key) and not (self._anew and name in _FROM_DEBIAN)
         if not cached:
             self._bus.emit(BuildStepStarted(step=readable))
             count = 0
@@ -83,29 +80,25 @@ class Builder:
                 count += 1
                 self._bus.emit(BuildOutput(subject=readable, line=line, current=count, unit="lines"))
 
-            with self._cache.scratch(f"{name}-{kind}") as scratch:
+            with self._cache.scratch(name) as scratch:
                 await make(scratch, on_line)
-                self._cache.store(scratch, f"{name}-{kind}", key)
+                self._cache.store(scratch, name, key)
         self._bus.emit(BuildStepEnded(step=readable, duration_s=self._bus.elapsed_s() - began, cached=cached))
-        return self._cache.entry(f"{name}-{kind}", key)
 
-    def _made(self, name: str, kind: str) -> Path:
-        return self._cache.entry(f"{name}-{kind}", self._plan.keys[name])
+    def _made(self, name: str) -> Path:
+        return self._cache.entry(name, self._plan.keys[name])
 
     async def _debian(self, out: Path, on_line: OnLine) -> None:
-        pins, base = self._plan.pins, self._plan.sources / "base"
-        hook = f"'{base}/customize' \"$1\" '{base}' '{' '.join(pins.cni_plugins)}'"
-        await make_root(
-            pins.debian_suite, pins.debian_packages, out,
-            architecture=pins.architecture.name, variant="minbase", hooks=[hook], on_line=on_line,
-        )  # fmt: skip
-
-    async def _component(self, out: Path, on_line: OnLine) -> None:
-        pins = self._plan.pins
-        await make_root(
-            pins.debian_suite, pins.component_packages, out,
-            architecture=pins.architecture.name, variant="extract", hooks=[], on_line=on_line,
-        )  # fmt: skip
+        pins, sources = self._plan.pins, self._plan.sources
+        plugins = " ".join(pins.cni_plugins)
+        if not self._images.base:
+            hook = f"'{sources}/base/customize' \"$1\" '{sources}/base' '{plugins}'"
+            await make_root(pins.debian_suite, pins.debian_packages, out, architecture=pins.architecture.name, hook=hook, on_line=on_line)
+            return
+        async with InContainer.opened(self._connection, self._images.base, sources, labels={"kindasync.build": "debian"}) as workshop:
+            argv = ["{sources}/base/install", " ".join(pins.debian_packages), plugins]
+            await workshop.run("install the base's packages", argv, env={}, on_line=on_line)
+            await workshop.take_root(out)
 
     async def _program(self, name: str, out: Path, on_line: OnLine) -> None:
         async with self._workshop(out, on_line) as (workshop, env):
@@ -127,12 +120,12 @@ class Builder:
 
     async def _base(self, out: Path, on_line: OnLine) -> None:
         with self._cache.scratch("containerd-layer") as layer:
-            await anyio.to_thread.run_sync(_layers.write_containerd_layer, layer, self._made("containerd", "d"))
+            await anyio.to_thread.run_sync(_layers.write_containerd_layer, layer, self._made("containerd"))
             self._cache.store(layer, "containerd-layer", self._plan.keys["base"])
         await anyio.to_thread.run_sync(write_archive, out, [await self._base_record()])
 
     async def _base_record(self) -> ImageRecord:
-        layers = await self._layers(self._made("debian", "tar"), self._cache.entry("containerd-layer", self._plan.keys["base"]))
+        layers = await self._layers(self._made("debian"), self._cache.entry("containerd-layer", self._plan.keys["base"]))
         return ImageRecord(
             reference=f"docker.io/{self._plan.base_reference}",
             architecture=self._plan.pins.architecture.name,
@@ -147,18 +140,18 @@ class Builder:
                 stack.enter_context(self._cache.scratch(name)) for name in ("components", "component-layer", "node-layer", "store", "store-layer")
             )
             await self._load_base()
-            kube, storage = self._made("kube", "d"), self._made("storage", "d")
+            kube, storage = self._made("kube"), self._made("storage")
             on_line("writing the layer of the component images")
             await anyio.to_thread.run_sync(
-                partial(_layers.write_component_layer, component_layer, component_root=self._made("component", "tar"), kube=kube, storage=storage)
+                partial(_layers.write_component_layer, component_layer, plan, debian=self._made("debian"), kube=kube, storage=storage)
             )
             (layer,) = await self._layers(component_layer)
             await anyio.to_thread.run_sync(write_archive, components, list(_layers.component_images(plan, layer)))
             on_line("unpacking them with containerd")
             await make_store(self._connection, plan.base_reference, plan.sources / "store", components, store, on_line=on_line)
             on_line("writing the node's layers")
-            programs = [self._made(name, "d") for name in ("containerd", "storage", "kube")]
-            sbom = await anyio.to_thread.run_sync(partial(_sbom.document, plan, debian_root=self._made("debian", "tar"), programs=programs))
+            programs = [self._made(name) for name in ("containerd", "storage", "kube")]
+            sbom = await anyio.to_thread.run_sync(partial(_sbom.document, plan, debian_root=self._made("debian"), programs=programs))
             await anyio.to_thread.run_sync(
                 partial(_layers.write_node_layer, node_layer, plan, component_layer=component_layer, kube=kube, storage=storage, sbom=sbom)
             )
@@ -174,7 +167,7 @@ class Builder:
 
     async def _load_base(self) -> None:
         if not await image_list(self._connection, labels={"kindasync.key": self._plan.keys["base"]}):
-            await image_load(self._connection, pieces(self._made("base", "tar")))
+            await image_load(self._connection, pieces(self._made("base")))
 
 
 async def find_built(connection: Connection, plan: Plan) -> str | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
+from kindasync.build import _packages
 from kindasync.build._steps import Plan
 
 
@@ -20,7 +20,7 @@ def document(plan: Plan, *, debian_root: Path, programs: Iterable[Path]) -> byte
     arch = plan.pins.architecture.name
     packages = [
         _package(entry["Package"], entry["Version"], f"pkg:deb/debian/{entry['Package']}@{entry['Version']}?arch={entry['Architecture']}")
-        for entry in _dpkg_status(debian_root)
+        for entry in _packages.read(debian_root).fields.values()
     ]
     modules = {line for program in programs for line in (program / "modules.tsv").read_text().splitlines()}
     for line in sorted(modules):
@@ -56,13 +56,3 @@ def _package(name: str, version: str, url: str) -> dict[str, object]:
         "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": url}],
     }
 
-
-def _dpkg_status(root: Path) -> list[Mapping[str, str]]:
-    with tarfile.open(root) as tar:
-        for member in tar:
-            if member.name.removeprefix("./") == "var/lib/dpkg/status":
-                file = tar.extractfile(member)
-                assert file is not None
-                paragraphs = file.read().decode().strip().split("\n\n")
-                return [dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ") for paragraph in paragraphs]
-    return []

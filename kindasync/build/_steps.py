@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kindasync.build import _sources
 from kindasync.build._pins import Pins
+from kindasync.build._sources import key_of
 
 KEEP_UNUSED_S = 14 * 24 * 3600.0
 IMAGES = "docker.io/kindasync"  # the name space of the images that are ours alone
@@ -71,20 +71,19 @@ def plan(pins: Pins, sources: Path, *, reference: str = "", base_image: str = ""
     arch = pins.architecture.name
     script = sources / "build-program"
     builder = Path(__file__).parent
-    debian = _sources.key_of(pins.debian_suite, *pins.debian_packages, *pins.cni_plugins, arch, base_image, files=[sources / "base"])
-    component = _sources.key_of(pins.debian_suite, *pins.component_packages, arch, base_image)
-    containerd = _sources.key_of(pins.containerd, *pins.containerd_go_tags, arch, files=[sources / "containerd", script])
-    storage = _sources.key_of(pins.local_path_provisioner, arch, files=[sources / "storage", script])
-    kube = _sources.key_of(pins.kubernetes, pins.modfile, pins.pause_tag, arch, files=[sources / "kube", script])
-    base = _sources.key_of(debian, containerd, files=[builder])
-    node = _sources.key_of(
-        base, component, storage, kube, pins.etcd_tag, pins.coredns_tag,
+    debian = key_of(pins.debian_suite, *pins.debian_packages, *pins.cni_plugins, arch, base_image, files=[sources / "base"])
+    containerd = key_of(pins.containerd, *pins.containerd_go_tags, arch, files=[sources / "containerd", script])
+    storage = key_of(pins.local_path_provisioner, arch, files=[sources / "storage", script])
+    kube = key_of(pins.kubernetes, pins.modfile, pins.pause_tag, arch, files=[sources / "kube", script])
+    base = key_of(debian, containerd, files=[builder])
+    node = key_of(
+        base, storage, kube, pins.etcd_tag, pins.coredns_tag, *pins.component_packages,
         files=[sources / "manifests", sources / "store", builder],
     )  # fmt: skip
     return Plan(
         pins=pins,
         sources=sources,
-        keys={"debian": debian, "component": component, "containerd": containerd, "storage": storage, "kube": kube, "base": base, "node": node},
+        keys={"debian": debian, "containerd": containerd, "storage": storage, "kube": kube, "base": base, "node": node},
         base_reference=f"kindasync/base:{pins.debian_suite}-{base}",
         reference=reference or f"kindasync/node:{pins.kubernetes}",
     )
@@ -122,8 +121,8 @@ class Cache:
         """Make an entry of what lies at `scratch`. If another process was first, its entry stands."""
         entry = self.entry(name, key)
         try:
-            os.rename(scratch, entry)
-        except OSError:
+            os.replace(scratch, entry)
+        except OSError:  # a directory that another process has just made
             if not entry.exists():
                 raise
         os.utime(entry)

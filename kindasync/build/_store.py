@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from kindasync.build._oci import LayerWriter
-from kindasync.build._workshop import OnLine, Lines
+from kindasync.build._workshop import Lines, OnLine, write_pieces
 from kindasync.docker import Connection
 from kindasync.docker.archives import get_archive, put_archive
 from kindasync.docker.containers import (
@@ -55,9 +55,8 @@ async def make_store(connection: Connection, base: str, script: Path, components
                 lines.feed(chunk)
         if exit_code:
             raise BuildFailed("unpack the component images", f"containerd's container ended with exit code {exit_code}", lines.tail())
-        async with get_archive(connection, container, STORE) as chunks, await anyio.open_file(out, "wb") as file:
-            async for chunk in chunks:
-                await file.write(chunk)
+        async with get_archive(connection, container, STORE) as chunks:
+            await write_pieces(out, chunks)
     finally:
         with anyio.move_on_after(CLEANUP_S, shield=True):
             await container_remove(connection, container)

@@ -17,9 +17,10 @@ import anyio
 import anyio.to_thread
 from anyio.abc import Process
 
+from kindasync.build._oci import LayerWriter, names_under
 from kindasync.docker import Connection
 from kindasync.docker.archives import get_archive, put_archive
-from kindasync.docker.containers import ContainerSpec, container_create, container_remove, container_start
+from kindasync.docker.containers import ContainerSpec, container_create, container_export, container_remove, container_start
 from kindasync.docker.execs import container_exec
 from kindasync.errors import BuildFailed
 
@@ -133,13 +134,34 @@ class InContainer:
         if result.exit_code:
             raise BuildFailed(step, f"{command[0]} ended with exit code {result.exit_code}", lines.tail())
 
+    async def take_root(self, out: Path) -> None:
+        """The container's own file system as a tar file, without what it has only as a container."""
+        exported = out.with_name(out.name + ".export")
+        async with container_export(self._connection, self._container) as chunks:
+            await write_pieces(exported, chunks)
+        await anyio.to_thread.run_sync(_filter_root, exported, out)
+
     async def take(self, out: Path) -> None:
         archive = out.with_name(out.name + ".tar")
         async with get_archive(self._connection, self._container, "/kindasync/out") as chunks:
-            async with await anyio.open_file(archive, "wb") as file:
-                async for chunk in chunks:
-                    await file.write(chunk)
+            await write_pieces(archive, chunks)
         await anyio.to_thread.run_sync(_unpack, archive, out)
+
+
+async def write_pieces(path: Path, pieces: AsyncIterator[bytes]) -> None:
+    """Write a file from what arrives."""
+    async with await anyio.open_file(path, "wb") as file:
+        async for piece in pieces:
+            await file.write(piece)
+
+
+def _filter_root(exported: Path, out: Path) -> None:
+    dropped = names_under(("kindasync", "proc", "sys", "dev", ".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab"))
+    with LayerWriter(out) as layer:
+        layer.add_tar(exported, keep=lambda name: not dropped(name))
+        for directory in ("proc", "sys", "dev"):
+            layer.add_directory(directory)
+    exported.unlink()
 
 
 def _tar_of(sources: Path) -> bytes:

@@ -16,6 +16,7 @@ from kindasync.config._rules import name_problems
 from kindasync.docker._engine import Engine
 from kindasync.errors import ConfigInvalid, LeftBehind
 from kindasync.events import Bus, Callback
+from kindasync.kubeconfig import for_cluster
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import ApiClient
@@ -41,6 +42,13 @@ class Cluster:
     kubeconfig: dict[str, Any] = field(repr=False, compare=False)
     kubeconfig_path: Path = field(compare=False)
     nodes: tuple[Node, ...] = field(compare=False)
+
+    @property
+    def internal_kubeconfig(self) -> dict[str, Any]:
+        """The kubeconfig for clients in the nodes' network, where the control plane is reached by its name."""
+        balancer = f"{self.name}-{Role.LOAD_BALANCER}"
+        control_planes = [node.name for node in self.nodes if node.role is Role.CONTROL_PLANE]
+        return for_cluster(self.kubeconfig, self.name, f"https://{control_planes[0] if len(control_planes) == 1 else balancer}:6443")
 
     @classmethod
     async def create(
@@ -151,7 +159,7 @@ async def delete(name: str, *, engine: Engine | str | None = None, on_event: Cal
 @asynccontextmanager
 async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
     """The connection and the bus of one public operation. Errors leave it as one error."""
-    from kindasync.cluster._errors import one_error
+    from kindasync.errors import one_error
 
     with one_error():
         async with Bus().delivering(on_event) as bus, Engine.of(engine).connect() as connection:

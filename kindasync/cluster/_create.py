@@ -15,7 +15,7 @@ from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._claim import already_exists, claim
 from kindasync.cluster._delete import remove_run
-from kindasync.cluster._errors import one_error
+from kindasync.errors import one_error
 from kindasync.cluster._facts import engine_facts, private_dir, proxy_env, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._lookup import api_server, members

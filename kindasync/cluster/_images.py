@@ -75,6 +75,14 @@ def _version(image: Image) -> KubernetesVersion:
     return KubernetesVersion.parse(image.labels[KUBERNETES_LABEL])
 
 
+def kubernetes_version(reference: str, image: Image | None) -> str:
+    """The Kubernetes version of an image, by its label, else by its tag, as kind's images have it; empty if neither says."""
+    if image and KUBERNETES_LABEL in image.labels:
+        return image.labels[KUBERNETES_LABEL]
+    tag = reference.partition("@")[0].rpartition(":")[2]
+    return tag if tag.startswith("v") else ""
+
+
 def _release(minor: str) -> tuple[int, int]:
     major, _, minor = minor.partition(".")
     return int(major), int(minor)

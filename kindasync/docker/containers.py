@@ -303,6 +303,16 @@ async def container_logs(connection: Connection, container: Container, *, follow
             yield (data async for _, data in demultiplexed(reply.chunks()))
 
 
+@asynccontextmanager
+async def container_export(connection: Connection, container: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The container's file system, without volumes, as the pieces of a tar stream.
+
+    Source: Docker Engine API, ContainerExport, GET /containers/{id}/export. Raises: NotFound; ConnectionLost.
+    """
+    async with connection.stream(_call("ContainerExport", "GET", container, "/export")) as reply:
+        yield reply.chunks()
+
+
 def _call(
     operation: str, method: str, container: str, action: str, *, subject: str = "", params: Mapping[str, str | None] | None = None
 ) -> Call:  # fmt: skip

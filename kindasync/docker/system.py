@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,3 +120,9 @@ def api_host_of(endpoint: Endpoint, env: Mapping[str, str], *, container_gateway
     if endpoint.host and endpoint.host not in ("localhost", LOOPBACK, "::1"):
         return endpoint.host
     return container_gateway or LOOPBACK
+
+
+def native_architecture() -> str:
+    """This machine's architecture, as in image names."""
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)

@@ -1,0 +1,21 @@
+"""kindasync completion."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands in a shell.
+
+    \b
+    source <(kindasync completion bash)
+    """
+    from kindasync.cli._main import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # click has one for each choice
+    click.echo(kind(cli, {}, "kindasync", "_KINDASYNC_COMPLETE").source())

@@ -1,0 +1,44 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kindasync.config import DEFAULT_NAME
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+
+
+class Duration(click.ParamType):
+    """A duration as Go writes them: 90s, 1m30s, 0; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        text = str(value)
+        if text == "0":
+            return 0.0
+        parts = _PART.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            self.fail(f'"{text}" is not a duration, such as 90s or 1m30s', param, ctx)
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+name = click.option(
+    "-n", "--name", envvar="KIND_CLUSTER_NAME", default=DEFAULT_NAME, show_default=True, help="The cluster's name (environment: KIND_CLUSTER_NAME)."
+)  # fmt: skip
+kubeconfig = click.option(
+    "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The kubeconfig to change, instead of $KUBECONFIG or ~/.kube/config."
+)  # fmt: skip
+events = click.option(
+    "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
+)  # fmt: skip
+output = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON.")
+internal = click.option("--internal", is_flag=True, help="Use the address inside the nodes' network instead of the one on this host.")
