@@ -51,10 +51,9 @@ async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiClient]:
     The client certificate has to be in a file for ssl: it is there, for this user alone, only while it is read.
     """
     cluster = kubeconfig["clusters"][0]["cluster"]
-    configuration = Configuration(host=cluster["server"])
-    client = ApiClient(configuration)
-    original = client.rest_client.pool_manager
     context = _ssl_context(cluster, kubeconfig["users"][0]["user"])
+    client = ApiClient(Configuration(host=cluster["server"]))
+    original = client.rest_client.pool_manager
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
     client.rest_client.pool_manager = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=context), timeout=timeout, trust_env=False, read_bufsize=2**21
@@ -63,7 +62,8 @@ async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiClient]:
     try:
         yield client
     finally:
-        await client.close()
+        with anyio.CancelScope(shield=True):
+            await client.close()
 
 
 def _ssl_context(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:

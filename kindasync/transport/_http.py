@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import urlencode
 
 import aiohttp
+import anyio
 from yarl import URL
 
 from kindasync.errors import ConnectionLost, EngineMissing, EnginePermissionDenied, EngineUnreachable
@@ -102,8 +103,9 @@ class Http:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._unary.close()
-        await self._streams.close()
+        with anyio.CancelScope(shield=True):
+            await self._unary.close()
+            await self._streams.close()
 
     async def request(self, request: Request) -> Reply:
         """Send `request` and read the whole answer, whatever its status.

@@ -1,0 +1,127 @@
+"""The fake's Kubernetes API: just enough of one, on the port that a control plane publishes, for a create to come to its end.
+
+It accepts every object, and says at once what a create waits for: nodes that are Ready, the default ServiceAccount, a
+scheduled pod. `Behaviour.becomes_ready` holds that back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kindasync.testing._nodes import Behaviour
+from kindasync.testing._protocol import Answer, chunk, head_of, read_body, read_head
+
+# Of no use to anybody: this certificate is trusted by the clients of fakes, and this key is public.
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBtDCCAVugAwIBAgIUBsXiAqW4NwaygmDvGVMbtMH3FzkwCgYIKoZIzj0EAwIw
+GTEXMBUGA1UEAwwOa2luZGFzeW5jIGZha2UwIBcNMjYxMTIzMDk0ODQwWhgPMjEy
+NjEwMzAwOTQ4NDBaMBkxFzAVBgNVBAMMDmtpbmRhc3luYyBmYWtlMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAEtWSwhnv8FwBb0qwgpUXQbLL2KCJuMZETz7zgUPZX
+pvE15Am+SJS2rSomt3I4yolTJMeaYrPVpDRapkhsItu3oKN/MH0wHQYDVR0OBBYE
+FBT0UXna7lfRPoPX+0Uw1WJ7zwYwMB8GA1UdIwQYMBaAFBT0UXna7lfRPoPX+0Uw
+1WJ7zwYwMBoGA1UdEQQTMBGHBH8AAAGCCWxvY2FsaG9zdDAPBgNVHRMBAf8EBTAD
+AQH/MA4GA1UdDwEB/wQEAwIChDAKBggqhkjOPQQDAgNHADBEAiBJZF7S+9wwpVjx
+gkmlKs+8dGSrHGPX+BdSWsIUG11ZsAIgBYSNen6XXlRJAHJAHzknQs0UcYx7a+ly
+/0qNSpvAJLE=
+-----END CERTIFICATE-----
+"""
+KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJLI07Sk5wx1jIRew
++YVguphQGLAxUdlvs/NnTDPA8NihRANCAAS1ZLCGe/wXAFvSrCClRdBssvYoIm4x
+kRPPvOBQ9lem8TXkCb5IlLatKia3cjjKiVMkx5pis9WkNFqmSGwi27eg
+-----END PRIVATE KEY-----
+"""
+
+_RESOURCES = {
+    "Node": "nodes", "Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps", "Secret": "secrets",
+    "Pod": "pods", "DaemonSet": "daemonsets", "Deployment": "deployments", "StorageClass": "storageclasses", "Role": "roles",
+    "RoleBinding": "rolebindings", "ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings",
+}  # fmt: skip
+_CLUSTER_WIDE = ("Node", "Namespace", "StorageClass", "ClusterRole", "ClusterRoleBinding")
+
+
+class FakeApiServer:
+    """One control plane's API. `objects` are the documents that were posted; `requests` "METHOD path" of each request."""
+
+    def __init__(self, node: str, behaviour: Behaviour) -> None:
+        self._node = node
+        self._behaviour = behaviour
+        self.objects: list[dict[str, Any]] = []
+        self.requests: list[str] = []
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. A port that something else has makes no difference to the fake: there is no API then."""
+        with suppress(OSError):
+            self._server = await asyncio.start_server(self._connection, host, port, ssl=_context())
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.close()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while head := await read_head(reader):
+                body = await read_body(reader, head.headers)
+                self.requests.append(f"{head.method} {head.path}")
+                if "watch" in head.params:
+                    await self._watch(head.path, reader, writer)
+                    break
+                answer = self._answer(head.method, head.path, json.loads(body) if body else {})
+                answer.headers["Connection"] = "keep-alive"
+                writer.write(head_of(answer, api_version="") + answer.body)
+                await writer.drain()
+        writer.close()
+
+    def _answer(self, method: str, path: str, document: dict[str, Any]) -> Answer:
+        if method == "POST":
+            name = (document["kind"], document["metadata"].get("namespace", ""), document["metadata"]["name"])
+            if any((each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) == name for each in self.objects):
+                return Answer.of_json({"kind": "Status", "reason": "AlreadyExists", "message": f"{name[2]} already exists"}, 409)
+            self.objects.append(document)
+            return Answer.of_json(document, 201)
+        if method == "GET" and (path == "/api/v1" or (path.startswith("/apis/") and path.count("/") == 3)):
+            resources = [{"name": plural, "kind": kind, "namespaced": kind not in _CLUSTER_WIDE} for kind, plural in _RESOURCES.items()]
+            return Answer.of_json({"kind": "APIResourceList", "resources": resources})
+        return Answer.of_json({"kind": "Status", "status": "Success"})
+
+    async def _watch(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head_of(Answer(stream=_nothing()), api_version=""))
+        document = self._observed(path)
+        if document and self._behaviour.becomes_ready:
+            writer.write(chunk(json.dumps({"type": "ADDED", "object": document}).encode() + b"\n"))
+        await writer.drain()
+        await reader.read()  # until the client has seen enough
+
+    def _observed(self, path: str) -> dict[str, Any] | None:
+        if path == "/api/v1/nodes":
+            return {"metadata": {"name": self._node}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        if path.endswith("/serviceaccounts"):
+            return {"metadata": {"name": "default"}}
+        if path == "/api/v1/pods":
+            status = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+            return {"metadata": {"name": "coredns-1"}, "spec": {"nodeName": self._node}, "status": status}
+        return None
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with TemporaryDirectory(prefix="kindasync-fake-") as directory:
+        path = Path(directory) / "server.pem"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(CERTIFICATE + KEY)
+        context.load_cert_chain(path)
+    return context
+
+
+async def _nothing() -> Any:
+    yield b""

@@ -1,0 +1,353 @@
+"""FakeEngine: the public face of the fake, and the server that it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from kindasync.testing._api_server import FakeApiServer
+from kindasync.testing._nodes import Behaviour, node_image
+from kindasync.testing._profiles import PROFILES
+from kindasync.testing._protocol import Answer, Received, chunk, head_of, read_body, read_head
+from kindasync.testing._routes import Routes, find
+from kindasync.testing._state import FakeContainer, FakeImage, FakeNetwork, Refused, State
+
+_VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Fault:
+    """What goes wrong with the nth request of an operation from now on."""
+
+    operation: str
+    nth: int
+    status: int = 0
+    message: str = ""
+    hangs: bool = False
+    cut_after_bytes: int | None = None
+    in_stream: bool = False
+
+
+class FakeEngine:
+    """A Docker Engine on a UNIX socket, for tests: real HTTP, no containers.
+
+    It serves in a thread of its own, so it can be used from any event loop, and from none. `profile`: docker-26, docker-29
+    (containerd store, API from 1.44), podman, rootless. A node image of kindasync's contract is there from the start.
+
+        async with FakeEngine() as fake:
+            fake.fail("ContainerStart", status=500, message="no space left on device")
+            ...  # use fake.url
+            assert fake.containers == {}
+
+    A request that it does not know makes the test fail when the fake is left.
+    """
+
+    def __init__(self, profile: str = "docker-26", *, socket: Path | None = None) -> None:
+        self._directory = None if socket else Path(tempfile.mkdtemp(prefix="kindasync-fake-"))
+        self._socket = socket or self._directory / "docker.sock"  # type: ignore[operator]
+        self._profile = PROFILES[profile]
+        self.node = Behaviour()
+        self.requests: list[Received] = []
+        self.chunk_bytes = 0
+        self._unknown: list[str] = []
+        self._faults: list[_Fault] = []
+        self._thread: threading.Thread | None = None
+        self._loop = asyncio.new_event_loop()
+        self._ready: Future[None] = Future()
+        self._end = asyncio.Event()
+
+    # -- what a test looks at
+
+    @property
+    def url(self) -> str:
+        """Its DOCKER_HOST."""
+        return f"unix://{self._socket}"
+
+    @property
+    def containers(self) -> Mapping[str, FakeContainer]:
+        """All containers, by name."""
+        return self._state.containers
+
+    @property
+    def networks(self) -> Mapping[str, FakeNetwork]:
+        """The networks that were made, by name; without bridge, host and none."""
+        return {network.name: network for network in self._state.networks.values() if network.name not in ("bridge", "host", "none")}
+
+    @property
+    def volumes(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels of all volumes, by name."""
+        return self._state.volumes
+
+    @property
+    def images(self) -> dict[str, FakeImage]:
+        """The images, by reference; tests may add some."""
+        return self._state.images
+
+    @property
+    def registry(self) -> dict[str, FakeImage]:
+        """What can be pulled, by reference; tests may add some."""
+        return self._state.registry
+
+    @property
+    def taken_ports(self) -> set[int]:
+        """Ports of the Engine's host that something else listens on; tests may add some."""
+        return self._state.taken_ports
+
+    def api_objects(self, container: str) -> list[dict[str, Any]]:
+        """The Kubernetes objects that were created through a control plane's API."""
+        return list(self._apis[self._state.container(container).id].objects)
+
+    def networks_labelled(self, **labels: str) -> list[FakeNetwork]:
+        """The networks whose labels hold these values; `cluster` stands for kind's label."""
+        wanted = {"io.x-k8s.kind.cluster" if name == "cluster" else name: value for name, value in labels.items()}
+        return [network for network in self.networks.values() if all(network.labels.get(name) == value for name, value in wanted.items())]
+
+    def requests_of(self, operation: str) -> list[Received]:
+        """The requests of one operation, in order."""
+        return [request for request in self.requests if request.operation == operation]
+
+    # -- what a test makes happen
+
+    def fail(self, operation: str, nth: int = 1, *, status: int = 500, message: str = "scripted") -> None:
+        """Refuse the nth request of an operation from now on."""
+        self._faults.append(_Fault(operation=operation, nth=nth, status=status, message=message))
+
+    def hang(self, operation: str, nth: int = 1) -> None:
+        """Never answer the nth request of an operation from now on."""
+        self._faults.append(_Fault(operation=operation, nth=nth, hangs=True))
+
+    def cut(self, operation: str, nth: int = 1, *, after_bytes: int = 0) -> None:
+        """Close the connection of the nth request after the header and so many bytes of the body."""
+        self._faults.append(_Fault(operation=operation, nth=nth, cut_after_bytes=after_bytes))
+
+    def fail_in_stream(self, operation: str, nth: int = 1, *, message: str = "scripted") -> None:
+        """Answer the nth request with 200, and report a failure in its stream (`errorDetail`)."""
+        self._faults.append(_Fault(operation=operation, nth=nth, in_stream=True, message=message))
+
+    def say(self, container: str, text: str) -> None:
+        """Let a container print."""
+        self._in_thread(lambda: self._state.container(container).say(text))
+
+    def die(self, container: str, exit_code: int = 137, *, oom_killed: bool = False) -> None:
+        """End the first process of a container."""
+        self._in_thread(lambda: self._state.end(self._state.container(container), exit_code, oom_killed=oom_killed))
+
+    def rename(self, container: str, name: str) -> None:
+        """Do what `docker rename` does."""
+
+        def rename() -> None:
+            found = self._state.container(container)
+            del self._state.containers[found.name]
+            found.name = name
+            self._state.containers[name] = found
+
+        self._in_thread(rename)
+
+    def _in_thread(self, action: Callable[[], Result]) -> Result:
+        future: Future[Result] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(action())
+            except BaseException as error:  # noqa: BLE001: handed to the caller
+                future.set_exception(error)
+
+        self._loop.call_soon_threadsafe(call)
+        return future.result(timeout=10)
+
+    # -- its life
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="kindasync-fake-engine", daemon=True)
+        self._thread.start()
+        self._ready.result(timeout=10)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        assert self._thread is not None
+        self._thread.join(timeout=10)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._unknown and kind is None:
+            raise AssertionError(f"the fake was asked for what it does not know: {', '.join(self._unknown)}")
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)  # type: ignore[arg-type]
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._state = State(self._profile)
+        image = node_image()
+        self._state.images[image.reference] = image
+        self._routes = Routes(self._state, self.node)
+        self._apis: dict[str, FakeApiServer] = {}
+        self._connections: set[asyncio.Task[None]] = set()
+        server = await asyncio.start_unix_server(self._accept, self._socket, limit=1024 * 1024)
+        self._ready.set_result(None)
+        await self._end.wait()
+        server.close()
+        for api in self._apis.values():
+            api.stop()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    # -- one connection
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._connection(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await read_head(reader)
+            if head:
+                version, path = self._version_of(head.path)
+                found = find(head.method, path)
+                body = await read_body(reader, head.headers)
+                operation = found[0] if found else f"{head.method} {path}"
+                request = Received(operation=operation, method=head.method, path=path, params=head.params, headers=head.headers, body=body)
+                self.requests.append(request)
+                await self._answer(request, version, found, reader, writer)
+        with suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+    @staticmethod
+    def _version_of(path: str) -> tuple[tuple[int, int] | None, str]:
+        versioned = _VERSIONED.fullmatch(path)
+        return ((int(versioned[1]), int(versioned[2])), versioned[3]) if versioned else (None, path)
+
+    async def _answer(self, request: Received, version: tuple[int, int] | None, found: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fault = self._due_fault(request.operation)
+        if fault and fault.hangs:
+            await reader.read()  # until the client gives up
+            return
+        answer = self._answer_of(request, version, fault)
+        writer.write(head_of(answer, api_version="{}.{}".format(*self._profile.api_version)))
+        if request.method == "HEAD":
+            pass
+        elif answer.hijack:
+            await self._hijacked(request, reader, writer)
+        elif answer.stream is None and fault is None and not self.chunk_bytes:
+            writer.write(answer.body)
+        else:
+            await self._send(answer, fault, reader, writer)
+        await writer.drain()
+        await self._serve_apis()
+
+    async def _serve_apis(self) -> None:
+        """Give each control plane that has booted its API, and take it from those that ended."""
+        for container in self._state.containers.values():
+            port = (container.body.get("_published") or {}).get("6443/tcp")
+            if container.booted and container.running and port and container.id not in self._apis:
+                self._apis[container.id] = FakeApiServer(container.name, self.node)
+                await self._apis[container.id].start("127.0.0.1", port)
+        running = {container.id for container in self._state.containers.values() if container.running}
+        for container_id in self._apis.keys() - running:
+            self._apis.pop(container_id).stop()
+
+    def _due_fault(self, operation: str) -> _Fault | None:
+        due = None
+        for fault in self._faults:
+            if fault.operation == operation:
+                fault.nth -= 1
+                if fault.nth == 0:
+                    due = fault
+        return due
+
+    def _answer_of(self, request: Received, version: tuple[int, int] | None, fault: _Fault | None) -> Answer:
+        found = find(request.method, request.path)
+        if not found:
+            self._unknown.append(request.operation)
+            return Answer.error(404, "page not found")
+        if version and not self._profile.oldest_api_version <= version <= self._profile.api_version:
+            text = "client version {}.{} is not supported".format(*version)
+            oldest = "{}.{}".format(*self._profile.oldest_api_version)
+            return Answer.error(400, f"{text}. Minimum supported API version is {oldest}, please upgrade your client to a newer version")
+        if fault and fault.status:
+            return Answer.error(fault.status, fault.message)
+        if fault and fault.in_stream:
+            body = json.dumps({"errorDetail": {"message": fault.message}, "error": fault.message}).encode() + b"\r\n"
+            return Answer(stream=_once(b'{"status":"beginning"}\r\n' + body), headers={"Content-Type": "application/json"})
+        try:
+            return found[1](self._routes, request, found[2])
+        except Refused as refused:
+            return Answer.error(refused.status, refused.message)
+
+    async def _send(self, answer: Answer, fault: _Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Send a body in pieces, as far as a fault lets it come; a client that goes ends it."""
+        chunked = answer.stream is not None
+        budget = fault.cut_after_bytes if fault else None
+        gone = asyncio.ensure_future(reader.read())
+        pieces = answer.stream or _once(answer.body)
+        try:
+            while True:
+                step = asyncio.ensure_future(anext(pieces))  # type: ignore[arg-type]
+                await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not step.done():
+                    step.cancel()
+                    return
+                try:
+                    piece = step.result()
+                except StopAsyncIteration:
+                    break
+                for part in _split(piece, self.chunk_bytes):
+                    if budget is not None and len(part) >= budget:
+                        writer.write(chunk(part)[: budget + 3] if chunked else part[:budget])
+                        await writer.drain()
+                        writer.transport.abort()
+                        return
+                    budget = None if budget is None else budget - len(part)
+                    writer.write(chunk(part) if chunked else part)
+                    await writer.drain()
+            if chunked and budget is None:
+                writer.write(b"0\r\n\r\n")
+            elif budget is not None:
+                writer.transport.abort()
+        finally:
+            gone.cancel()
+
+    async def _hijacked(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stdin = await reader.read()
+        exec_id = request.path.split("/")[2]
+        async for piece in self._routes.exec_output(exec_id, stdin):
+            for part in _split(piece, self.chunk_bytes):
+                writer.write(part)
+                await writer.drain()
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _split(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)] if size else [data]
+
+

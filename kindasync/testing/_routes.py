@@ -1,0 +1,463 @@
+"""Routes: each Engine operation that kindasync uses, answered from the fake's state."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import re
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from kindasync.testing._nodes import Behaviour, run_program, signalled, started
+from kindasync.testing._protocol import Answer, Received, frame
+from kindasync.testing._state import FakeContainer, FakeImage, FakeNetwork, Refused, State, has_labels
+
+_STREAM = "application/vnd.docker.multiplexed-stream"
+_RAW_STREAM = "application/vnd.docker.raw-stream"
+
+Handler = Callable[["Routes", Received, str], Answer]
+_ROUTES: list[tuple[str, re.Pattern[str], str, Handler]] = []
+
+
+def _route(operation: str, method: str, path: str) -> Callable[[Handler], Handler]:
+    """Register the handler of an operation; `*` in the path is the object's name or ID."""
+
+    def register(handler: Handler) -> Handler:
+        _ROUTES.append((method, re.compile(path.replace("*", "(.+?)") + "$"), operation, handler))
+        return handler
+
+    return register
+
+
+def find(method: str, path: str) -> tuple[str, Handler, str] | None:
+    """Operation, handler and object of a request; None if the fake has no such operation."""
+    for route_method, pattern, operation, handler in _ROUTES:
+        match = pattern.match(path)
+        if route_method == method and match:
+            return operation, handler, unquote(match.group(1)) if match.groups() else ""
+    return None
+
+
+class Routes:
+    """The handlers, on one state."""
+
+    def __init__(self, state: State, behaviour: Behaviour) -> None:
+        self._state = state
+        self._behaviour = behaviour
+
+    # -- system
+
+    @_route("SystemPing", "GET", "/_ping")
+    def _ping(self, request: Received, _: str) -> Answer:
+        return Answer(body=b"OK")
+
+    @_route("SystemInfo", "GET", "/info")
+    def _info(self, request: Received, _: str) -> Answer:
+        running = sum(container.running for container in self._state.containers.values())
+        return Answer.of_json(self._state.profile.info_document() | {"ContainersRunning": running})
+
+    @_route("SystemEvents", "GET", "/events")
+    def _events(self, request: Received, _: str) -> Answer:
+        since = request.param("since")
+        floor = int(float(since) * 10**9) if since else None
+
+        async def stream() -> AsyncIterator[bytes]:
+            position = 0 if floor is not None else len(self._state.events)
+            while True:
+                for event in self._state.events[position:]:
+                    if (floor is None or event["timeNano"] >= floor) and has_labels(event["Actor"]["Attributes"], request.filters):
+                        yield json.dumps(event).encode() + b"\n"
+                position = len(self._state.events)
+                await self._state.event_added.wait()
+
+        return Answer(stream=stream(), headers={"Content-Type": "application/json"})
+
+    # -- containers
+
+    @_route("ContainerCreate", "POST", "/containers/create")
+    def _container_create(self, request: Received, _: str) -> Answer:
+        container = self._state.create(request.param("name"), request.json)
+        return Answer.of_json({"Id": container.id, "Warnings": []}, 201)
+
+    @_route("ContainerList", "GET", "/containers/json")
+    def _container_list(self, request: Received, _: str) -> Answer:
+        everything = request.param("all") in ("1", "true")
+        return Answer.of_json([self._listed(container) for container in self._state.matching(request.filters, everything=everything)])
+
+    @_route("ContainerInspect", "GET", "/containers/*/json")
+    def _container_inspect(self, request: Received, name: str) -> Answer:
+        return Answer.of_json(self._inspected(self._state.container(name)))
+
+    @_route("ContainerStart", "POST", "/containers/*/start")
+    def _container_start(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        if not self._state.start(container):
+            return Answer(status=304)
+        started(container, self._behaviour)
+        return Answer(status=204)
+
+    @_route("ContainerStop", "POST", "/containers/*/stop")
+    def _container_stop(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        if not container.running:
+            return Answer(status=304)
+        self._state.end(container, 0)
+        return Answer(status=204)
+
+    @_route("ContainerRestart", "POST", "/containers/*/restart")
+    def _container_restart(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        self._state.end(container, 0)
+        self._state.start(container)
+        started(container, self._behaviour)
+        return Answer(status=204)
+
+    @_route("ContainerKill", "POST", "/containers/*/kill")
+    def _container_kill(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        if not container.running:
+            raise Refused(409, f"cannot kill container: {name}: container {container.id} is not running")
+        signal = request.param("signal", "SIGKILL")
+        if signal in ("SIGKILL", "KILL", "9"):
+            self._state.end(container, 137)
+        else:
+            signalled(container, signal, self._behaviour)
+        return Answer(status=204)
+
+    @_route("ContainerWait", "POST", "/containers/*/wait")
+    def _container_wait(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+
+        async def stream() -> AsyncIterator[bytes]:
+            watcher = container.watch()
+            while container.running:
+                await watcher.wait()
+                watcher.clear()
+            yield json.dumps({"StatusCode": container.exit_code}).encode()
+
+        return Answer(stream=stream(), headers={"Content-Type": "application/json"})
+
+    @_route("ContainerDelete", "DELETE", "/containers/*")
+    def _container_delete(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        if container.running and request.param("force") not in ("1", "true"):
+            raise Refused(409, f"cannot remove container {name}: container is running: stop the container before removing or force remove")
+        self._state.remove(container, with_volumes=request.param("v") in ("1", "true"))
+        return Answer(status=204)
+
+    @_route("ContainerLogs", "GET", "/containers/*/logs")
+    def _container_logs(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        tty = bool(container.body.get("Tty"))
+        follow = request.param("follow") in ("1", "true")
+        tail = request.param("tail", "all")
+
+        async def stream() -> AsyncIterator[bytes]:
+            watcher = container.watch()
+            position = 0
+            if tail != "all":
+                lines = bytes(container.log).splitlines(keepends=True)
+                position = len(container.log) - sum(map(len, lines[len(lines) - int(tail) :]))
+            try:
+                while True:
+                    new = bytes(container.log[position:])
+                    position += len(new)
+                    if new:
+                        yield new if tty else frame(1, new)
+                    if not follow or (not container.running and position == len(container.log)):
+                        return
+                    await watcher.wait()
+                    watcher.clear()
+            finally:
+                container.unwatch(watcher)
+
+        kind = _RAW_STREAM if tty else _STREAM
+        return Answer(stream=stream(), headers={"Content-Type": kind} if self._state.profile.sends_stream_type else {})
+
+    @_route("ContainerExport", "GET", "/containers/*/export")
+    def _container_export(self, request: Received, name: str) -> Answer:
+        return Answer(body=self._state.pack(self._state.container(name), "/"))
+
+    @_route("ContainerArchiveInfo", "HEAD", "/containers/*/archive")
+    def _container_archive_info(self, request: Received, name: str) -> Answer:
+        container, path = self._state.container(name), request.param("path")
+        if not self._state.exists(container, path):
+            raise Refused(404, f"Could not find the file {path} in container {container.id}")
+        is_dir = path not in container.files
+        stat = {
+            "name": PurePosixPath(path).name, "size": len(container.files.get(path, b"")),
+            "mode": (1 << 31 | 0o755) if is_dir else 0o644, "mtime": "2026-01-01T00:00:00Z", "linkTarget": "",
+        }  # fmt: skip
+        return Answer(headers={"X-Docker-Container-Path-Stat": base64.b64encode(json.dumps(stat).encode()).decode()})
+
+    @_route("GetContainerArchive", "GET", "/containers/*/archive")
+    def _get_archive(self, request: Received, name: str) -> Answer:
+        return Answer(body=self._state.pack(self._state.container(name), request.param("path")), headers={"Content-Type": "application/x-tar"})
+
+    @_route("PutContainerArchive", "PUT", "/containers/*/archive")
+    def _put_archive(self, request: Received, name: str) -> Answer:
+        self._state.unpack(self._state.container(name), request.param("path"), request.body)
+        return Answer()
+
+    # -- execs
+
+    @_route("ContainerExec", "POST", "/containers/*/exec")
+    def _exec_create(self, request: Received, name: str) -> Answer:
+        container = self._state.container(name)
+        if not container.running:
+            raise Refused(409, f"Container {container.id} is not running")
+        exec_id = f"{len(self._state.execs):064x}"
+        self._state.execs[exec_id] = {"container": container, "argv": request.json["Cmd"], "stdin": bool(request.json.get("AttachStdin")), "code": None}
+        return Answer.of_json({"Id": exec_id}, 201)
+
+    @_route("ExecStart", "POST", "/exec/*/start")
+    def _exec_start(self, request: Received, exec_id: str) -> Answer:
+        execution = self._exec(exec_id)
+        upgraded = request.headers.get("upgrade") == "tcp"
+        if execution["stdin"] and not upgraded:
+            raise Refused(400, "the fake gives stdin to upgraded connections only")
+        headers = {"Content-Type": _STREAM if self._state.profile.sends_stream_type else _RAW_STREAM}
+        if upgraded:
+            return Answer(status=101, hijack=True, headers=headers, stream=None)
+        return Answer(stream=self.exec_output(exec_id, b""), headers=headers)
+
+    async def exec_output(self, exec_id: str, stdin: bytes) -> AsyncIterator[bytes]:
+        """Run the program of an exec, and give its output in frames."""
+        execution = self._exec(exec_id)
+        container: FakeContainer = execution["container"]
+        result = run_program(container, execution["argv"], stdin, self._behaviour)
+        for stream, data in ((1, result.stdout), (2, result.stderr)):
+            if data:
+                yield frame(stream, data)
+        watcher = container.watch()
+        while result.hangs and container.running:
+            await watcher.wait()
+            watcher.clear()
+        execution["code"] = 137 if result.hangs else result.exit_code
+
+    @_route("ExecInspect", "GET", "/exec/*/json")
+    def _exec_inspect(self, request: Received, exec_id: str) -> Answer:
+        execution = self._exec(exec_id)
+        return Answer.of_json({"ID": exec_id, "Running": False, "ExitCode": execution["code"], "ContainerID": execution["container"].id})
+
+    def _exec(self, exec_id: str) -> dict[str, Any]:
+        if exec_id not in self._state.execs:
+            raise Refused(404, f"No such exec instance: {exec_id}")
+        return self._state.execs[exec_id]
+
+    # -- images
+
+    @_route("ImageCreate", "POST", "/images/create")
+    def _image_create(self, request: Received, _: str) -> Answer:
+        if request.param("fromSrc"):
+            reference = f"{request.param('repo')}:{request.param('tag', 'latest')}"
+            self._state.images[reference] = FakeImage(reference=reference, content=request.body)
+            return Answer.of_json({"status": self._state.images[reference].id})
+        tag = request.param("tag") or "latest"
+        name = request.param("fromImage")
+        reference = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"
+        image = self._state.registry.get(reference)
+        if not image:
+            raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
+
+        async def stream() -> AsyncIterator[bytes]:
+            size = len(image.content)
+            yield _line({"status": f"Pulling from {name}", "id": tag})
+            for current in (size // 2, size):
+                yield _line({"status": "Downloading", "progressDetail": {"current": current, "total": size}, "id": "abc123"})
+            self._state.images[reference] = image
+            yield _line({"status": f"Status: Downloaded newer image for {reference}"})
+
+        return Answer(stream=stream(), headers={"Content-Type": "application/json"})
+
+    @_route("ImagePush", "POST", "/images/*/push")
+    def _image_push(self, request: Received, name: str) -> Answer:
+        reference = f"{name}:{request.param('tag')}"
+        self._state.registry[reference] = self._state.image(reference)
+        return Answer(body=_line({"status": f"{request.param('tag')}: digest: sha256:0 size: 1"}))
+
+    @_route("ImageLoad", "POST", "/images/load")
+    def _image_load(self, request: Received, _: str) -> Answer:
+        lines = []
+        with tarfile.open(fileobj=io.BytesIO(request.body)) as tar:
+            member = next((each for each in tar if each.name == "manifest.json"), None)
+            file = tar.extractfile(member) if member else None
+            for entry in json.loads(file.read()) if file else []:
+                config = tar.extractfile(entry["Config"])
+                document = json.loads(config.read()) if config else {}
+                for reference in entry["RepoTags"]:
+                    labels = (document.get("config") or {}).get("Labels") or {}
+                    self._state.images[reference] = FakeImage(reference=reference, labels=labels, architecture=document.get("architecture", "amd64"))
+                    lines.append(_line({"stream": f"Loaded image: {reference}\n"}))
+        return Answer(body=b"".join(lines), headers={"Content-Type": "application/json"})
+
+    @_route("ImageGetAll", "GET", "/images/get")
+    def _image_get(self, request: Received, _: str) -> Answer:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            entries = []
+            for reference in request.params.get("names", []):
+                image = self._state.image(reference)
+                config = json.dumps({"architecture": image.architecture, "config": {"Labels": image.labels}}).encode()
+                entries.append({"Config": f"{image.id[7:]}.json", "RepoTags": [image.reference], "Layers": []})
+                _add(tar, f"{image.id[7:]}.json", config)
+            _add(tar, "manifest.json", json.dumps(entries).encode())
+        return Answer(body=buffer.getvalue(), headers={"Content-Type": "application/x-tar"})
+
+    @_route("ImageList", "GET", "/images/json")
+    def _image_list(self, request: Received, _: str) -> Answer:
+        wanted = request.filters
+        images: dict[str, dict[str, Any]] = {}
+        for reference, image in self._state.images.items():
+            if has_labels(image.labels, wanted) and (not wanted.get("reference") or reference in wanted["reference"]):
+                entry = images.setdefault(image.id, {"Id": image.id, "RepoTags": [], "Labels": image.labels or None, "Created": 0, "Size": len(image.content)})
+                entry["RepoTags"].append(reference)
+        return Answer.of_json(list(images.values()))
+
+    @_route("ImageInspect", "GET", "/images/*/json")
+    def _image_inspect(self, request: Received, reference: str) -> Answer:
+        image = self._state.image(reference)
+        tags = [tag for tag, each in self._state.images.items() if each is image and "@" not in tag]
+        config = {"Labels": image.labels or None, "Env": [f"{name}={value}" for name, value in image.env.items()]}
+        return Answer.of_json({"Id": image.id, "RepoTags": tags, "RepoDigests": [], "Architecture": image.architecture, "Os": "linux", "Size": 5, "Config": config})
+
+    @_route("ImageTag", "POST", "/images/*/tag")
+    def _image_tag(self, request: Received, reference: str) -> Answer:
+        self._state.images[f"{request.param('repo')}:{request.param('tag')}"] = self._state.image(reference)
+        return Answer(status=201)
+
+    @_route("ImageDelete", "DELETE", "/images/*")
+    def _image_delete(self, request: Received, reference: str) -> Answer:
+        image = self._state.image(reference)
+        if any(container.image is image for container in self._state.containers.values()):
+            raise Refused(409, f"conflict: unable to remove repository reference {reference} (must force) - a container is using its image")
+        self._state.images = {tag: each for tag, each in self._state.images.items() if tag != reference and each.id != reference}
+        return Answer.of_json([{"Untagged": reference}])
+
+    @_route("ImageCommit", "POST", "/commit")
+    def _image_commit(self, request: Received, _: str) -> Answer:
+        container = self._state.container(request.param("container"))
+        reference = f"{request.param('repo')}:{request.param('tag')}"
+        self._state.images[reference] = FakeImage(reference=reference, labels=container.labels, files=dict(container.files))
+        return Answer.of_json({"Id": self._state.images[reference].id}, 201)
+
+    # -- networks
+
+    @_route("NetworkCreate", "POST", "/networks/create")
+    def _network_create(self, request: Received, _: str) -> Answer:
+        return Answer.of_json({"Id": self._state.create_network(request.json).id, "Warning": ""}, 201)
+
+    @_route("NetworkList", "GET", "/networks")
+    def _network_list(self, request: Received, _: str) -> Answer:
+        names = request.filters.get("name") or [""]
+        found = [network for network in self._state.networks.values() if has_labels(network.labels, request.filters)]
+        return Answer.of_json([self._network(network) for network in found if any(name in network.name for name in names)])
+
+    @_route("NetworkInspect", "GET", "/networks/*")
+    def _network_inspect(self, request: Received, name: str) -> Answer:
+        return Answer.of_json(self._network(self._state.network(name)))
+
+    @_route("NetworkDelete", "DELETE", "/networks/*")
+    def _network_delete(self, request: Received, name: str) -> Answer:
+        self._state.remove_network(self._state.network(name))
+        return Answer(status=204)
+
+    # -- volumes
+
+    @_route("VolumeCreate", "POST", "/volumes/create")
+    def _volume_create(self, request: Received, _: str) -> Answer:
+        self._state.volumes.setdefault(request.json["Name"], request.json.get("Labels") or {})
+        return Answer.of_json({"Name": request.json["Name"]}, 201)
+
+    @_route("VolumeList", "GET", "/volumes")
+    def _volume_list(self, request: Received, _: str) -> Answer:
+        found = [{"Name": name, "Labels": labels or None} for name, labels in self._state.volumes.items() if has_labels(labels, request.filters)]
+        return Answer.of_json({"Volumes": found, "Warnings": None})
+
+    @_route("VolumeDelete", "DELETE", "/volumes/*")
+    def _volume_delete(self, request: Received, name: str) -> Answer:
+        if name not in self._state.volumes:
+            raise Refused(404, f"get {name}: no such volume")
+        if any(name in container.volumes for container in self._state.containers.values()):
+            raise Refused(409, f"remove {name}: volume is in use")
+        del self._state.volumes[name]
+        return Answer(status=204)
+
+    # -- documents
+
+    def _network(self, network: FakeNetwork) -> dict[str, Any]:
+        attached = {
+            container.id: {"Name": container.name}
+            for container in self._state.containers.values()
+            if container.running and container.network in (network.id, network.name)
+        }
+        return {
+            "Id": network.id, "Name": network.name, "Driver": "bridge", "Created": network.created, "EnableIPv6": network.enable_ipv6,
+            "IPAM": {"Config": network.subnets}, "Labels": network.labels, "Options": network.options, "Containers": attached,
+        }  # fmt: skip
+
+    def _networks_of(self, container: FakeContainer) -> dict[str, Any]:
+        if container.network in ("default", "host", "none"):
+            return {}
+        name = next((network.name for network in self._state.networks.values() if container.network in (network.id, network.name)), container.network)
+        ipam = {"IPv4Address": container.asked_address} if container.asked_address else None
+        gateway = "172.30.0.1" if container.running else ""
+        return {name: {"NetworkID": "", "IPAddress": container.address, "IPAMConfig": ipam, "Gateway": gateway, "GlobalIPv6Address": ""}}
+
+    def _mounts(self, container: FakeContainer) -> list[dict[str, Any]]:
+        binds = [bind.split(":") for bind in container.host_config.get("Binds") or []]
+        mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": source, "Destination": target} for source, target, *_ in binds]
+        mounts += [{"Type": "bind", "Source": each["Source"], "Destination": each["Target"]} for each in container.host_config.get("Mounts") or []]
+        volumes: dict[str, str] = container.body.get("_volumes") or {}
+        return mounts + [{"Type": "volume", "Name": name, "Source": f"/volumes/{name}", "Destination": path} for path, name in volumes.items()]
+
+    def _listed(self, container: FakeContainer) -> dict[str, Any]:
+        ports = [
+            {"PrivatePort": int(key.split("/")[0]), "Type": key.split("/")[1], "PublicPort": port, "IP": _host_ip(container, key)}
+            for key, port in (container.body.get("_published") or {}).items()
+            if container.running
+        ]
+        return {
+            "Id": container.id, "Names": [f"/{container.name}"], "Image": container.body["Image"], "Labels": container.labels,
+            "State": container.state, "Created": int(container.created), "Ports": ports,
+            "NetworkSettings": {"Networks": self._networks_of(container)}, "Mounts": self._mounts(container),
+        }  # fmt: skip
+
+    def _inspected(self, container: FakeContainer) -> dict[str, Any]:
+        published = container.body.get("_published") or {}
+        ports = {key: [{"HostIp": _host_ip(container, key), "HostPort": str(port)}] for key, port in published.items()} if container.running else {}
+        return {
+            "Id": container.id, "Name": f"/{container.name}", "Created": "2026-01-01T00:00:00Z", "Mounts": self._mounts(container),
+            "State": {
+                "Status": container.state, "Running": container.running, "ExitCode": container.exit_code, "OOMKilled": container.oom_killed,
+                "Error": "", "Pid": 4711 if container.running else 0,
+            },
+            "Config": {"Image": container.body["Image"], "Labels": container.labels, "Tty": bool(container.body.get("Tty")), "Env": container.body.get("Env") or []},
+            "HostConfig": container.host_config,
+            "NetworkSettings": {"Ports": ports, "Networks": self._networks_of(container)},
+        }  # fmt: skip
+
+
+def _host_ip(container: FakeContainer, key: str) -> str:
+    bindings = (container.host_config.get("PortBindings") or {}).get(key) or [{}]
+    return str(bindings[0].get("HostIp") or "0.0.0.0")
+
+
+def _line(document: object) -> bytes:
+    return json.dumps(document).encode() + b"\r\n"
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+async def never() -> None:
+    """Wait for ever."""
+    await asyncio.Event().wait()
