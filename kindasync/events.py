@@ -18,6 +18,9 @@ import anyio
 import anyio.to_thread
 
 
+_NOT_YET = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The base of all events. The bus fills in `time` and `monotonic_s`."""
@@ -25,7 +28,7 @@ class Event:
     stage: ClassVar[str] = ""
     cluster: str = ""
     node: str = ""
-    time: datetime = datetime.min
+    time: datetime = _NOT_YET
     monotonic_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -295,9 +298,10 @@ class Bus:
     def emit(self, event: Event) -> None:
         """Stamp `event` and hand it to all listeners. To be called in the event loop's thread."""
         stamped = replace(event, time=self._now(), monotonic_s=self._clock() - self._began)
-        self._relay(stamped)
+        self.relay(stamped)
 
-    def _relay(self, stamped: Event) -> None:
+    def relay(self, stamped: Event) -> None:
+        """Hand an event of another bus, as it is, to all listeners."""
         for queue in self._queues:
             queue.put(stamped)
 
@@ -376,7 +380,7 @@ async def _deliver(queue: _Queue, listener: Callback | Bus, scope: anyio.CancelS
     with scope:
         async for event in queue.drain():
             if isinstance(listener, Bus):
-                listener._relay(event)
+                listener.relay(event)
             elif inspect.iscoroutinefunction(listener):
                 await listener(event)
             else:

@@ -28,7 +28,9 @@ def for_cluster(admin_conf: Mapping[str, Any], cluster: str, server: str) -> dic
     """
     for key in _LISTS:
         if len(admin_conf.get(key) or ()) != 1:
-            raise KindasyncError(f"the node's admin.conf has not exactly one of {key}", hint="was it changed in the node? kubeadm writes one of each")
+            raise KindasyncError(
+                f"the node's admin.conf has not exactly one of {key}", hint="was it changed in the node? kubeadm writes one of each"
+            )
     name = context_name(cluster)
     return {
         "apiVersion": "v1",

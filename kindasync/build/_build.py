@@ -48,7 +48,9 @@ def dry_run_text(options: Options, *, default_architecture: str) -> str:
         f"sources    {plan.sources}",
         f"cache      {cache.root}",
     ]
-    lines += [f"step       {name:<10} {key} {'cached' if cache.entry(name, key).exists() else 'to be made'}" for name, key in plan.keys.items()]
+    lines += [
+        f"step       {name:<10} {key} {'cached' if cache.entry(name, key).exists() else 'to be made'}" for name, key in plan.keys.items()
+    ]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,9 +15,13 @@ from kindasync.errors import BuildFailed
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Documentation is left out, but for licences.
 DPKG_OPTIONS = (
-    "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/info/*", "path-exclude=/usr/share/locale/*",
-    "path-exclude=/usr/share/bash-completion/*", "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
-)  # fmt: skip
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/bash-completion/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
 _EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
@@ -39,15 +44,19 @@ def mirror(sources_lists: Sequence[Path] | None = None) -> str | None:
     return None
 
 
-def mmdebstrap_argv(
-    suite: str, packages: Sequence[str], out: str, *, architecture: str, hook: str, mirror_uri: str | None
-) -> list[str]:
+def mmdebstrap_argv(suite: str, packages: Sequence[str], out: str, *, architecture: str, hook: str, mirror_uri: str | None) -> list[str]:
     """The command that makes a minimal installed system as a tar file; `hook` is a shell command that gets its root as $1."""
     argv = [
-        "mmdebstrap", "--quiet", "--variant=minbase", f"--architectures={architecture}", f"--include={','.join(packages)}",
-        '--aptopt=Apt::Install-Recommends "false"', "--skip=output/dev", *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--architectures={architecture}",
+        f"--include={','.join(packages)}",
+        '--aptopt=Apt::Install-Recommends "false"',
+        "--skip=output/dev",
+        *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
         f"--customize-hook={hook}",
-    ]  # fmt: skip
+    ]
     if KEYRING.exists():
         argv.append(f"--keyring={KEYRING}")
     argv += [suite, out]
@@ -59,7 +68,7 @@ async def make_root(suite: str, packages: Sequence[str], out: Path, *, architect
     argv = mmdebstrap_argv(suite, packages, "{out}/root.tar", architecture=architecture, hook=hook, mirror_uri=mirror())
     with TemporaryDirectory(dir=out.parent, prefix=out.name) as scratch:
         await Here(Path(), Path(scratch)).run("make a Debian root file system", argv, env=_EPOCH, on_line=on_line)
-        Path(scratch, "root.tar").rename(out)
+        os.replace(f"{scratch}/root.tar", out)
 
 
 async def unpack_packages(suite: str, packages: Sequence[str], into: Path, *, on_line: OnLine) -> None:

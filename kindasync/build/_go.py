@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
-import anyio.to_thread
+import anyio
 
 from kindasync.build._debian import unpack_packages
 from kindasync.build._pins import Pins
@@ -37,9 +36,9 @@ async def environment(sources: Path, cache: Cache, pins: Pins, *, on_line: OnLin
     Raises: BuildFailed if there is none and none can be had.
     """
     wanted = needed(sources)
-    if shutil.which("go"):
-        output = await anyio.to_thread.run_sync(lambda: subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout)
-        have = _version(output)
+    go = shutil.which("go")
+    if go:
+        have = _version((await anyio.run_process([go, "version"], check=False)).stdout.decode())
         if have and have >= wanted:
             return {}
         if have and have >= _SWITCHES_FROM:

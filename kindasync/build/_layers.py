@@ -10,19 +10,87 @@ from kindasync.build._oci import ImageRecord, Layer, LayerWriter, names_under
 from kindasync.build._steps import Plan
 
 ROOTFS = "kind/rootfs"  # the component images' layer, unpacked once in the node image: containerd's snapshot is a link to it
-COMPONENT_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "coredns", "podnetwork", "kubectl")
+COMPONENT_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "etcd",
+    "coredns",
+    "podnetwork",
+    "kubectl",
+)
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl", "crictl")
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # For helper pods, and for people who exec into a component.
 _APPLETS = (
-    "sh", "ash", "cat", "cp", "date", "df", "dirname", "du", "echo", "env", "false", "find", "grep", "head", "hostname", "httpd", "id", "ip",
-    "ls", "mkdir", "mv", "nc", "netstat", "nslookup", "ping", "ps", "pwd", "rm", "rmdir", "sed", "seq", "sleep", "sort", "stat", "tail", "tee",
-    "test", "touch", "tr", "true", "uname", "uniq", "vi", "wc", "wget", "which", "xargs",
-)  # fmt: skip
+    "sh",
+    "ash",
+    "cat",
+    "cp",
+    "date",
+    "df",
+    "dirname",
+    "du",
+    "echo",
+    "env",
+    "false",
+    "find",
+    "grep",
+    "head",
+    "hostname",
+    "httpd",
+    "id",
+    "ip",
+    "ls",
+    "mkdir",
+    "mv",
+    "nc",
+    "netstat",
+    "nslookup",
+    "ping",
+    "ps",
+    "pwd",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "sleep",
+    "sort",
+    "stat",
+    "tail",
+    "tee",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "uname",
+    "uniq",
+    "vi",
+    "wc",
+    "wget",
+    "which",
+    "xargs",
+)
 _DROPPED = names_under(
-    ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/share/bash-completion", "usr/share/perl5", "usr/share/bug",
-     "usr/lib/systemd", "var", "dev", "usr/include", "etc/init.d", "usr/share/menu", "usr/share/zsh")
-)  # fmt: skip
+    (
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/info",
+        "usr/share/lintian",
+        "usr/share/bash-completion",
+        "usr/share/perl5",
+        "usr/share/bug",
+        "usr/lib/systemd",
+        "var",
+        "dev",
+        "usr/include",
+        "etc/init.d",
+        "usr/share/menu",
+        "usr/share/zsh",
+    )
+)
 
 
 def write_containerd_layer(out: Path, containerd: Path) -> None:
@@ -81,7 +149,11 @@ def write_node_layer(out: Path, plan: Plan, *, component_layer: Path, kube: Path
         layer.add_bytes("kind/version", plan.pins.kubernetes.encode() + b"\n")
         for manifest in ("default-cni.yaml", "default-storage.yaml"):
             text = (plan.sources / "manifests" / manifest).read_text()
-            for variable, name in (("PODNETWORK", "podnetwork"), ("BUSYBOX", "busybox"), ("LOCAL_PATH_PROVISIONER", "local-path-provisioner")):
+            for variable, name in (
+                ("PODNETWORK", "podnetwork"),
+                ("BUSYBOX", "busybox"),
+                ("LOCAL_PATH_PROVISIONER", "local-path-provisioner"),
+            ):
                 text = text.replace("{{" + variable + "_IMAGE}}", names[name])
             layer.add_bytes(f"kind/manifests/{manifest}", text.encode())
         pause = f"version = 3\n\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = \"{names['pause']}\"\n"

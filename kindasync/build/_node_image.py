@@ -102,7 +102,12 @@ class Builder:
 
     async def _program(self, name: str, out: Path, on_line: OnLine) -> None:
         async with self._workshop(out, on_line) as (workshop, env):
-            await workshop.run(f"build {_READABLE[name]}", ["{sources}/build-program", name, "{out}"], env={**self._plan.program_env, **env}, on_line=on_line)
+            await workshop.run(
+                f"build {_READABLE[name]}",
+                ["{sources}/build-program", name, "{out}"],
+                env={**self._plan.program_env, **env},
+                on_line=on_line,
+            )
             await workshop.take(out)
 
     @asynccontextmanager
@@ -114,7 +119,9 @@ class Builder:
         else:
             if not shutil.which(self._plan.pins.architecture.cc):
                 packages = " ".join(self._plan.pins.architecture.cc_packages)
-                raise BuildFailed("build the pause program", f"there is no {self._plan.pins.architecture.cc}", "", hint=f"apt-get install {packages}")
+                raise BuildFailed(
+                    "build the pause program", f"there is no {self._plan.pins.architecture.cc}", "", hint=f"apt-get install {packages}"
+                )
             env = await _go.environment(sources, self._cache, self._plan.pins, on_line=on_line)
             yield Here(sources, out), env
 
@@ -137,7 +144,8 @@ class Builder:
         plan = self._plan
         with ExitStack() as stack:
             components, component_layer, node_layer, store, store_layer = (
-                stack.enter_context(self._cache.scratch(name)) for name in ("components", "component-layer", "node-layer", "store", "store-layer")
+                stack.enter_context(self._cache.scratch(name))
+                for name in ("components", "component-layer", "node-layer", "store", "store-layer")
             )
             await self._load_base()
             kube, storage = self._made("kube"), self._made("storage")

@@ -24,7 +24,7 @@ class LayerWriter:
     """Writes one uncompressed layer. Parents of what is added are made; owners are root."""
 
     def __init__(self, path: Path) -> None:
-        self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115: closed by __exit__
+        self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 (closed by __exit__)
         self._directories: set[str] = set()
 
     def __enter__(self) -> Self:

@@ -55,4 +55,3 @@ def _package(name: str, version: str, url: str) -> dict[str, object]:
         "copyrightText": "NOASSERTION",
         "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": url}],
     }
-

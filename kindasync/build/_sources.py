@@ -16,7 +16,9 @@ def directory() -> Path:
     for candidate in (package / "_node_image", package.parent / "node-image"):
         if (candidate / "pins.toml").is_file():
             return candidate
-    raise KindasyncError("the sources of the node image are missing", why=f"neither in {package} nor beside it", hint="install kindasync again")
+    raise KindasyncError(
+        "the sources of the node image are missing", why=f"neither in {package} nor beside it", hint="install kindasync again"
+    )
 
 
 def key_of(*parts: str, files: Iterable[Path] = ()) -> str:

@@ -77,9 +77,14 @@ def plan(pins: Pins, sources: Path, *, reference: str = "", base_image: str = ""
     kube = key_of(pins.kubernetes, pins.modfile, pins.pause_tag, arch, files=[sources / "kube", script])
     base = key_of(debian, containerd, files=[builder])
     node = key_of(
-        base, storage, kube, pins.etcd_tag, pins.coredns_tag, *pins.component_packages,
+        base,
+        storage,
+        kube,
+        pins.etcd_tag,
+        pins.coredns_tag,
+        *pins.component_packages,
         files=[sources / "manifests", sources / "store", builder],
-    )  # fmt: skip
+    )
     return Plan(
         pins=pins,
         sources=sources,

@@ -28,7 +28,18 @@ OnLine = Callable[[str], None]
 TAIL_LINES = 30
 CLEANUP_S = 60
 # What tells Go and apt how to reach their registries; a container gets it from us.
-_REGISTRY_VARIABLES = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_REGISTRY_VARIABLES = (
+    "GOPROXY",
+    "GOSUMDB",
+    "GONOSUMDB",
+    "GOPRIVATE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 
 
 class Workshop(Protocol):

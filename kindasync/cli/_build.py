@@ -15,15 +15,33 @@ from kindasync.cli._running import run
 @click.option("--kubernetes", "minor", metavar="MINOR", help="The Kubernetes minor, such as 1.37. [default: the newest pinned]")
 @click.option("--arch", "architecture", help="The architecture, such as amd64. [default: the Engine's]")
 @click.option("--image", "reference", default="", metavar="REF", help="The name of the result. [default: kindasync/node:VERSION]")
-@click.option("--base-image", metavar="REF", help="Make the base in a container of this Debian image, instead of by mmdebstrap on this machine.")
-@click.option("--go-image", metavar="REF", help="Compile in a container of this image, which has Go and a C compiler, instead of on this machine.")
+@click.option(
+    "--base-image", metavar="REF", help="Make the base in a container of this Debian image, instead of by mmdebstrap on this machine."
+)
+@click.option(
+    "--go-image", metavar="REF", help="Compile in a container of this image, which has Go and a C compiler, instead of on this machine."
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write the image as an OCI archive.")
 @click.option("--push", metavar="REF", help="Also push the image, under this name.")
 @click.option("--force", is_flag=True, help="Build even if an image with the same inputs is there, from fresh Debian packages.")
 @click.option("--dry-run", is_flag=True, help="Print what would be built, and from what; build nothing.")
-@click.option("--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress.")
+@click.option(
+    "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
+)
 @click.pass_obj
-def build_node_image(settings: Settings, minor: str | None, architecture: str | None, reference: str, base_image: str | None, go_image: str | None, output: Path | None, push: str | None, force: bool, dry_run: bool, events_format: str | None) -> None:
+def build_node_image(
+    settings: Settings,
+    minor: str | None,
+    architecture: str | None,
+    reference: str,
+    base_image: str | None,
+    go_image: str | None,
+    output: Path | None,
+    push: str | None,
+    force: bool,
+    dry_run: bool,
+    events_format: str | None,
+) -> None:
     """Build the node image, from Debian packages and Go modules.
 
     Needs, on this machine, mmdebstrap, a C compiler and Go (or Debian's package sources, to fetch one); with --base-image and
@@ -32,7 +50,16 @@ def build_node_image(settings: Settings, minor: str | None, architecture: str | 
     from kindasync.build import Options, build, dry_run_text
     from kindasync.docker.system import native_architecture
 
-    options = Options(minor=minor, architecture=architecture, reference=reference, base_image=base_image, go_image=go_image, output=output, push=push, force=force)
+    options = Options(
+        minor=minor,
+        architecture=architecture,
+        reference=reference,
+        base_image=base_image,
+        go_image=go_image,
+        output=output,
+        push=push,
+        force=force,
+    )
     if dry_run:
         click.echo(dry_run_text(options, default_architecture=native_architecture()))
         return

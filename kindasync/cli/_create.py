@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -13,16 +14,40 @@ from kindasync.cli._running import run
 
 
 @click.command("cluster")
-@click.option("-n", "--name", envvar="KIND_CLUSTER_NAME", help='The cluster\'s name; wins over the configuration\'s. [default: kind]')
+@click.option("-n", "--name", envvar="KIND_CLUSTER_NAME", help="The cluster's name; wins over the configuration's. [default: kind]")
 @click.option("--config", "config_path", metavar="FILE", help='A configuration (kind.x-k8s.io/v1alpha4); "-" reads stdin.')
 @click.option("--image", default="", help="The node image for all nodes, instead of the configuration's or the default.")
 @click.option("--retain", is_flag=True, help="Keep the nodes when creation fails, to look at them.")
-@click.option("--wait", "wait_s", type=_options.Duration(), default="2m", show_default=True, help="How long to wait until the cluster is ready; 0s: not at all, as kind does.")
-@click.option("--preload", "preloads", multiple=True, metavar="ARCHIVE", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Load an image archive into each node before it boots. May be given several times.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=_options.Duration(),
+    default="2m",
+    show_default=True,
+    help="How long to wait until the cluster is ready; 0s: not at all, as kind does.",
+)
+@click.option(
+    "--preload",
+    "preloads",
+    multiple=True,
+    metavar="ARCHIVE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Load an image archive into each node before it boots. May be given several times.",
+)
 @_options.kubeconfig
 @_options.events
 @click.pass_obj
-def create_cluster(settings: Settings, name: str | None, config_path: str | None, image: str, retain: bool, wait_s: float, preloads: tuple[Path, ...], kubeconfig: Path | None, events_format: str | None) -> None:
+def create_cluster(
+    settings: Settings,
+    name: str | None,
+    config_path: str | None,
+    image: str,
+    retain: bool,
+    wait_s: float,
+    preloads: tuple[Path, ...],
+    kubeconfig: Path | None,
+    events_format: str | None,
+) -> None:
     """Create a cluster, and set kubectl's context to it.
 
     \b
@@ -41,7 +66,9 @@ def create_cluster(settings: Settings, name: str | None, config_path: str | None
         for archive in preloads:
             await node.preload(archive)
 
-    with listener(f'Creating cluster "{name or config.name or "kind"}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener(
+        f'Creating cluster "{name or config.name or "kind"}" …', as_json=events_format == "json", quiet=settings.quiet
+    ) as on_event:
         cluster = run(
             lambda: Cluster.create(
                 name, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event, before_boot=[preload] if preloads else []
@@ -58,5 +85,5 @@ def create_cluster(settings: Settings, name: str | None, config_path: str | None
 
 def _text_of(path: str) -> str | bytes:
     if path == "-":
-        return click.get_binary_stream("stdin").read()
+        return sys.stdin.buffer.read()
     return Path(path).read_bytes()

@@ -29,7 +29,9 @@ def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, event
 @_options.kubeconfig
 @_options.events
 @click.pass_obj
-def delete_clusters(settings: Settings, names: tuple[str, ...], everything: bool, kubeconfig: Path | None, events_format: str | None) -> None:
+def delete_clusters(
+    settings: Settings, names: tuple[str, ...], everything: bool, kubeconfig: Path | None, events_format: str | None
+) -> None:
     """Delete several clusters. A failure does not keep the others from being deleted; the exit code is 1 then."""
     from kindasync.cluster import Cluster
 

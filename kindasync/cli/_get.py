@@ -38,7 +38,14 @@ def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
 
     nodes = run(lambda: list_nodes(None if all_clusters else name))
     if output:
-        click.echo(json.dumps([{"name": node.name, "cluster": node.cluster, "role": node.role, "state": node.state, "image": node.image} for node in nodes]))
+        click.echo(
+            json.dumps(
+                [
+                    {"name": node.name, "cluster": node.cluster, "role": node.role, "state": node.state, "image": node.image}
+                    for node in nodes
+                ]
+            )
+        )
     elif nodes:
         click.echo("\n".join(node.name for node in nodes))
     else:

@@ -37,6 +37,14 @@ class Settings:
         self.quiet = quiet
 
 
+def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from kindasync.cli._version import version_line
+
+        click.echo(version_line())
+        context.exit()
+
+
 @click.group(
     cls=LazyGroup,
     lazy={
@@ -53,7 +61,15 @@ class Settings:
 )
 @click.option("-v", "--verbosity", type=int, default=0, help="Info log verbosity; above 0, errors come with their stack traces.")
 @click.option("-q", "--quiet", is_flag=True, help="Silence all stderr output.")
-@click.option("--version", "show_version", is_flag=True, is_eager=True, expose_value=False, callback=lambda *a: _print_version(*a), help="Print the version and exit.")
+@click.option(
+    "--version",
+    "show_version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
 @click.pass_context
 def cli(context: click.Context, verbosity: int, quiet: bool) -> None:
     """Create and manage local Kubernetes clusters whose nodes are containers.
@@ -93,19 +109,11 @@ def build() -> None:
     """Build the node image."""
 
 
-def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        from kindasync.cli._version import version_line
-
-        click.echo(version_line())
-        context.exit()
-
-
 def _silence_stderr() -> Any:
     """Send stderr nowhere, until the returned function is called."""
     import os
 
-    original, sys.stderr = sys.stderr, open(os.devnull, "w")  # noqa: SIM115: closed by the function
+    original, sys.stderr = sys.stderr, open(os.devnull, "w")  # noqa: SIM115, PTH123 (closed by the function)
 
     def restore() -> None:
         sys.stderr.close()

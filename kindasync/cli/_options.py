@@ -14,7 +14,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, 
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A duration as Go writes them: 90s, 1m30s, 0; in seconds."""
 
     name = "duration"
@@ -32,13 +32,20 @@ class Duration(click.ParamType):
 
 
 name = click.option(
-    "-n", "--name", envvar="KIND_CLUSTER_NAME", default=DEFAULT_NAME, show_default=True, help="The cluster's name (environment: KIND_CLUSTER_NAME)."
-)  # fmt: skip
+    "-n",
+    "--name",
+    envvar="KIND_CLUSTER_NAME",
+    default=DEFAULT_NAME,
+    show_default=True,
+    help="The cluster's name (environment: KIND_CLUSTER_NAME).",
+)
 kubeconfig = click.option(
-    "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The kubeconfig to change, instead of $KUBECONFIG or ~/.kube/config."
-)  # fmt: skip
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The kubeconfig to change, instead of $KUBECONFIG or ~/.kube/config.",
+)
 events = click.option(
     "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
-)  # fmt: skip
+)
 output = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON.")
 internal = click.option("--internal", is_flag=True, help="Use the address inside the nodes' network instead of the one on this host.")

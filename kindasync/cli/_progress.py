@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 import click
 
@@ -66,7 +66,7 @@ class _Live:
         self._began = time.monotonic()
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8, transient=False)
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> Self:
         self._live.__enter__()
         return self
 
@@ -111,5 +111,10 @@ class _Live:
         table.add_row("", Text(self._title, style="bold"), f"{elapsed:.0f} s", "")
         for name, (mark, text, ended) in self._rows.items():
             sign = Spinner("dots") if mark == "…" else Text(mark, style="green" if mark == "✓" else "red")
-            table.add_row(sign, name, f"{elapsed if ended is None else ended:.1f} s" if ended is not None else "", Text(text, style="dim" if mark == "…" else ""))
+            table.add_row(
+                sign,
+                name,
+                f"{elapsed if ended is None else ended:.1f} s" if ended is not None else "",
+                Text(text, style="dim" if mark == "…" else ""),
+            )
         return table

@@ -48,7 +48,11 @@ def _default_image() -> dict[str, Any]:
                 reference = await default_reference(connection, await engine_facts(connection))
                 try:
                     present, image = True, await image_inspect(connection, reference)
-                    return {"node_image": reference, "node_image_present": present, "kubernetes_version": kubernetes_version(reference, image)}
+                    return {
+                        "node_image": reference,
+                        "node_image_present": present,
+                        "kubernetes_version": kubernetes_version(reference, image),
+                    }
                 except NotFound:
                     return {"node_image": reference, "node_image_present": False, "kubernetes_version": kubernetes_version(reference, None)}
         except EngineError as error:

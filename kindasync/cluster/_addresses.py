@@ -15,7 +15,16 @@ from kindasync.errors import ClusterError
 # Outside what kernels give to outgoing connections (ip_local_port_range begins at 32768), above what services have.
 HOST_PORTS = range(20000, 30000)
 # Where networks of ours may lie: private ranges that neither Docker's default pools nor common home and office networks use first.
-_POOLS = ("10.89.0.0/16", "10.90.0.0/16", "10.91.0.0/16", "10.92.0.0/16", "10.93.0.0/16", "10.94.0.0/16", "192.168.240.0/20", "172.31.0.0/16")
+_POOLS = (
+    "10.89.0.0/16",
+    "10.90.0.0/16",
+    "10.91.0.0/16",
+    "10.92.0.0/16",
+    "10.93.0.0/16",
+    "10.94.0.0/16",
+    "192.168.240.0/20",
+    "172.31.0.0/16",
+)
 
 
 def candidate_subnets(taken: Iterable[str]) -> Iterator[Subnet]:
@@ -45,7 +54,9 @@ def candidate_addresses(subnet: Subnet, taken: Collection[str], seed: str) -> It
         found = True
         yield str(address)
     if not found:
-        raise ClusterError(f"no address is left in subnet {subnet.subnet}", hint="delete clusters that are not used: stopped nodes keep their addresses")
+        raise ClusterError(
+            f"no address is left in subnet {subnet.subnet}", hint="delete clusters that are not used: stopped nodes keep their addresses"
+        )
 
 
 def candidate_ports(taken: Collection[int], seed: str) -> Iterator[int]:
@@ -67,7 +78,9 @@ def pod_cidrs(subnets: Iterable[str], index: int) -> tuple[str, ...]:
         network = ip_network(text, strict=False)
         size = 24 if network.version == 4 else 64
         if network.prefixlen > size or index >= 2 ** (size - network.prefixlen):
-            raise ClusterError(f"the pod subnet {text} has no /{size} for node number {index + 1}", hint="choose a larger networking.podSubnet")
+            raise ClusterError(
+                f"the pod subnet {text} has no /{size} for node number {index + 1}", hint="choose a larger networking.podSubnet"
+            )
         step = 2 ** (network.max_prefixlen - size)
         result.append(f"{network[index * step]}/{size}")
     return tuple(result)

@@ -16,7 +16,6 @@ import aiohttp
 import anyio
 import yaml
 from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.client.exceptions import ApiException
 
 from kindasync.errors import ClusterError
 
@@ -96,7 +95,7 @@ class ClusterApi:
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
         try:
             response = await self._client.rest_client.pool_manager.request(
-                method, self._client.configuration.host + path, data=None if body is None else json.dumps(body), headers=headers
+                method, f"{self._client.configuration.host}{path}", data=None if body is None else json.dumps(body), headers=headers
             )
             if response.status >= 400:
                 raise ApiRefused(method, path, response.status, await response.text())
@@ -147,7 +146,7 @@ class ClusterApi:
                 pass
             except ApiRefused as error:
                 if error.reason == "AlreadyExists":
-                    return
+                    return None
                 if error.status not in (403, 404, 409, 429) and error.status < 500:
                     raise
             await anyio.sleep(RETRY_S)
@@ -173,7 +172,9 @@ class ClusterApi:
         """The plural by which an API server knows a kind, and whether it is namespaced; asked once per group and version."""
         if api_version not in self._resources:
             reply = await self.request("GET", _root(api_version))
-            self._resources[api_version] = {item["kind"]: (item["name"], item["namespaced"]) for item in reply["resources"] if "/" not in item["name"]}
+            self._resources[api_version] = {
+                item["kind"]: (item["name"], item["namespaced"]) for item in reply["resources"] if "/" not in item["name"]
+            }
         found = self._resources[api_version].get(kind)
         if not found:
             raise ClusterError(f'the cluster knows no kind "{kind}" in {api_version}', hint="is its CustomResourceDefinition there?")

@@ -47,7 +47,9 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
             tasks.start_soon(_apply_manifests, run, api, plan, first)
             if run.request.wait_s > 0:
                 with run.step("wait until all nodes are ready"):
-                    await wait_ready(api, [node.name for node in plan.nodes], bus=run.bus, cluster=run.cluster, timeout_s=run.request.wait_s)
+                    await wait_ready(
+                        api, [node.name for node in plan.nodes], bus=run.bus, cluster=run.cluster, timeout_s=run.request.wait_s
+                    )
         if plan.single_node:
             await _include_in_load_balancers(api, first.plan.name)
         await _remove_token(run, api)

@@ -15,7 +15,6 @@ from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._claim import already_exists, claim
 from kindasync.cluster._delete import remove_run
-from kindasync.errors import one_error
 from kindasync.cluster._facts import engine_facts, private_dir, proxy_env, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._lookup import api_server, members
@@ -29,7 +28,7 @@ from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import Network
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import ClusterError
+from kindasync.errors import ClusterError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
 
@@ -60,7 +59,9 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
         with anyio.move_on_after(ROLLBACK_S, shield=True) as scope:
             await undo(error)
         if scope.cancelled_caught:
-            error.add_note(f"removing what was made took longer than {ROLLBACK_S:g} s: see docker ps -a --filter label=kindasync.run={run.id}")
+            error.add_note(
+                f"removing what was made took longer than {ROLLBACK_S:g} s: see docker ps -a --filter label=kindasync.run={run.id}"
+            )
         raise
 
 
@@ -89,7 +90,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
 
 
 def _import_control_plane() -> None:
-    import kindasync.cluster._control_plane  # noqa: F401: kubernetes_asyncio
+    import kindasync.cluster._control_plane  # noqa: F401 (for kubernetes_asyncio, which it imports)
 
 
 async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[str, Contract]]:
@@ -149,7 +150,9 @@ class _Undo:
         if not self.engine_id:
             return  # nothing was made
         if run.request.retain:
-            error.add_note(f"retained: docker exec into the nodes of cluster {run.cluster}, then kindasync delete cluster --name {run.cluster}")
+            error.add_note(
+                f"retained: docker exec into the nodes of cluster {run.cluster}, then kindasync delete cluster --name {run.cluster}"
+            )
             return
         began = run.bus.elapsed_s()
         failures = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)

@@ -7,13 +7,13 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from kindasync.cluster import _state
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
-from kindasync.docker.containers import ContainerSpec, StrictBind, container_create, container_remove
+from kindasync.docker.containers import ContainerSpec, StrictBind, container_create
 from kindasync.docker.system import EngineFacts, api_host_of, system_info
 from kindasync.errors import ApiError, NotFound
 
@@ -26,7 +26,9 @@ async def engine_facts(connection: Connection) -> EngineFacts:
     return replace(facts, api_host=api_host_of(connection.engine.endpoint, os.environ, container_gateway=gateway))
 
 
-def _gateway_in_container(marks: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv")), routes: Path = Path("/proc/net/route")) -> str | None:
+def _gateway_in_container(
+    marks: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv")), routes: Path = Path("/proc/net/route")
+) -> str | None:
     """The default gateway, if this process runs in a container; None elsewhere."""
     if not any(mark.exists() for mark in marks):
         return None
@@ -47,19 +49,19 @@ async def shares_files(connection: Connection, directory: Path) -> bool:
     The image that is asked for with it is there nowhere: "no such image" (404) says that the mount was found good, and
     nothing is made either way.
     """
-    anchor = next(path for path in (directory, *directory.parents) if path.is_dir() and os.access(path, os.W_OK))
-    probe = Path(mkdtemp(prefix=".kindasync-probe-", dir=anchor))
-    try:
-        spec = ContainerSpec(image=f"kindasync.invalid/probe:{uuid4().hex}", strict_binds=(StrictBind(source=str(probe), target="/probe", read_only=True),))
-        await container_remove(connection, await container_create(connection, "", spec))
-    except NotFound:
-        return True
-    except ApiError as error:
-        if refusal_of(error.message) is Refusal.MOUNT_SOURCE_MISSING:
-            return False
-        raise
-    finally:
-        probe.rmdir()
+    anchor = next((path for path in (directory, *directory.parents) if os.access(path, os.W_OK)), None)
+    if anchor is None:
+        return False
+    with TemporaryDirectory(prefix=".kindasync-probe-", dir=anchor) as probe:
+        image = f"kindasync.invalid/probe:{uuid4().hex}"
+        spec = ContainerSpec(image=image, strict_binds=(StrictBind(source=probe, target="/probe", read_only=True),))
+        try:
+            await container_create(connection, "", spec)
+        except NotFound:
+            return True
+        except ApiError as error:
+            if refusal_of(error.message) is not Refusal.MOUNT_SOURCE_MISSING:
+                raise
     return False
 
 

@@ -17,7 +17,7 @@ from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.archives import read_archive
 from kindasync.docker.containers import Container
-from kindasync.errors import NotFound, NodeError
+from kindasync.errors import NodeError, NotFound
 from kindasync.kubeconfig import for_cluster
 from kindasync.node._files import only_file
 from kindasync.node._kubeadm import ADMIN_CONF

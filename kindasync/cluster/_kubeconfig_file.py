@@ -61,7 +61,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise KindasyncError(f"{path} is not a kubeconfig", why="it is YAML, but no mapping", hint="mend it, or name another file: --kubeconfig")
+        raise KindasyncError(
+            f"{path} is not a kubeconfig", why="it is YAML, but no mapping", hint="mend it, or name another file: --kubeconfig"
+        )
     return document
 
 

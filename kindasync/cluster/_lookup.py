@@ -32,7 +32,11 @@ async def existing_members(connection: Connection, cluster: str) -> tuple[Contai
     if not found:
         names = await clusters(connection)
         have = f"there are: {', '.join(names)}" if names else "the Engine has no cluster at all"
-        raise ClusterNotFound(f'there is no cluster "{cluster}"', why=have, hint="kindasync get clusters; another Engine may be meant (DOCKER_HOST, docker context)")
+        raise ClusterNotFound(
+            f'there is no cluster "{cluster}"',
+            why=have,
+            hint="kindasync get clusters; another Engine may be meant (DOCKER_HOST, docker context)",
+        )
     return found
 
 

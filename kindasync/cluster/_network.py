@@ -61,7 +61,7 @@ async def _create(connection: Connection, name: str, taken: list[str], options: 
             subnets.append(Subnet(subnet=ula_subnet(name, ipv6_attempt)))
         spec = NetworkSpec(
             name=name, subnets=tuple(subnets), enable_ipv6=ipv6_attempt is not None, labels={NETWORK_LABEL: "1"}, options=options
-        )  # fmt: skip
+        )
         try:
             return await network_create(connection, spec)
         except Conflict:

@@ -97,7 +97,13 @@ async def provision(
 async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
     """The user's hooks, one after the other, in the order they were given."""
     paused = PausedNode(
-        engine=run.connection.engine, cluster=run.cluster, name=node.name, id=container.id, role=node.role, connection=run.connection, bus=run.bus
+        engine=run.connection.engine,
+        cluster=run.cluster,
+        name=node.name,
+        id=container.id,
+        role=node.role,
+        connection=run.connection,
+        bus=run.bus,
     )
     for hook in run.request.before_boot:
         name = getattr(hook, "__qualname__", repr(hook))
@@ -105,13 +111,15 @@ async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
             try:
                 await hook(paused)
             except OSError as error:
-                raise ClusterError(f"hook {name} failed", why=str(error), hint="see that the file it names is there and can be read") from error
+                raise ClusterError(
+                    f"hook {name} failed", why=str(error), hint="see that the file it names is there and can be read"
+                ) from error
             run.emit(events.HookEnded, node=node.name, since=began, hook=name)
 
 
 async def _put_files(
     run: Run, plan: Plan, node: NodePlan, container: Container, engine: EngineFacts, *, writes_cni: bool
-) -> KubernetesVersion:  # fmt: skip
+) -> KubernetesVersion:
     """All files of the node in one tar; the version of its Kubernetes."""
     with run.step(f"put files into node {node.name}", node=node.name):
         version = KubernetesVersion.parse(only_file(await read_archive(run.connection, container.id, VERSION_FILE)).decode())
@@ -146,13 +154,16 @@ async def read_confs(run: Run, container: Container) -> Mapping[str, Any]:
 def _address_of(container: Container, plan: Plan) -> str:
     attachment = container.attachment(plan.network)
     if not attachment or not attachment.ipv4_address:
-        raise ClusterError(f"node {container.name} has no IPv4 address in network {plan.network}", hint="is the network an IPv4 one? docker network inspect shows it")
+        raise ClusterError(
+            f"node {container.name} has no IPv4 address in network {plan.network}",
+            hint="is the network an IPv4 one? docker network inspect shows it",
+        )
     return attachment.ipv4_address
 
 
 def _kubeadm_parameters(
     run: Run, config: ClusterConfig, plan: Plan, node: NodePlan, address: str, version: KubernetesVersion, engine: EngineFacts
-) -> kubeadm.Kubeadm:  # fmt: skip
+) -> kubeadm.Kubeadm:
     return kubeadm.Kubeadm(
         version=version,
         cluster=run.cluster,

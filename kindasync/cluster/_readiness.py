@@ -40,7 +40,7 @@ async def wait_ready(api: ClusterApi, nodes: Collection[str], *, bus: Bus, clust
     Raises: NotReady after `timeout_s`, with what is still missing and how it was seen last.
     """
     subjects = [f"node {name}" for name in nodes] + ["default ServiceAccount"] + (["a scheduled pod"] if needs_pod else [])
-    observed = Observed({subject: WAITING for subject in subjects})
+    observed = Observed(dict.fromkeys(subjects, WAITING))
     began = bus.elapsed_s()
     try:
         with anyio.fail_after(timeout_s):

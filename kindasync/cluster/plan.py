@@ -147,15 +147,16 @@ def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int
     if node.role is Role.CONTROL_PLANE:
         port = networking.api_server_port if config.control_planes == 1 else PICKED_BY_KINDASYNC
         wanted.append((API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, port))
-    for mapping in node.extra_port_mappings:
-        wanted.append((mapping.container_port, mapping.protocol.lower(), mapping.listen_address or "0.0.0.0", mapping.host_port))
+    wanted += [
+        (mapping.container_port, mapping.protocol.lower(), mapping.listen_address or "0.0.0.0", mapping.host_port)
+        for mapping in node.extra_port_mappings
+    ]
     result = []
-    for container_port, protocol, host_ip, host_port in wanted:
-        if host_port == PICKED_BY_KINDASYNC:
+    for container_port, protocol, host_ip, asked in wanted:
+        host_port = 0 if asked == PICKED_BY_ENGINE else asked
+        if asked == PICKED_BY_KINDASYNC:
             candidates = _addresses.candidate_ports(taken, f"{name} {container_port} {protocol}")
             host_port = next(islice(candidates, facts.attempt, None))
             taken.add(host_port)
-        picked = 0 if host_port == PICKED_BY_ENGINE else host_port
-        result.append(PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=picked))
+        result.append(PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=host_port))
     return tuple(result)
-

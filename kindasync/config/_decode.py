@@ -131,8 +131,8 @@ class _Cluster(_Model):
     kind: Annotated[Literal["Cluster"], OneOf]
     api_version: Annotated[Literal["kind.x-k8s.io/v1alpha4"], OneOf]
     name: Text = ""
-    nodes: list[_Node] = Field(default_factory=lambda: [_Node()])
-    networking: _Networking = Field(default_factory=_Networking)
+    nodes: list[_Node] = Field(default_factory=lambda: [_Node.model_validate({})])
+    networking: _Networking = Field(default_factory=lambda: _Networking.model_validate({}))
     feature_gates: dict[str, Boolean] = {}
     runtime_config: dict[str, Text] = {}
     kubeadm_config_patches: list[Text] = []
@@ -171,7 +171,10 @@ def load(source: str | bytes | Path | Mapping[str, Any]) -> document.ClusterConf
     documents, problems = load_documents(source)
     if not documents and not problems:
         problems.append(Problem(path="", message=f"empty: it needs at least kind: Cluster and apiVersion: {API_VERSION}"))
-    problems += [Problem(path=f"document {index}", message="one document per cluster; this one would be ignored") for index in range(2, len(documents) + 1)]
+    problems += [
+        Problem(path=f"document {index}", message="one document per cluster; this one would be ignored")
+        for index in range(2, len(documents) + 1)
+    ]
     return _decoded(documents[0] if documents else None, problems)
 
 

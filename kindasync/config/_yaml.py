@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -20,7 +20,7 @@ class Scalar(str):
     __slots__ = ("kind",)
     kind: str
 
-    def __new__(cls, text: str, kind: str) -> Scalar:
+    def __new__(cls, text: str, kind: str) -> Self:
         scalar = super().__new__(cls, text)
         scalar.kind = kind
         return scalar
@@ -31,9 +31,8 @@ def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
     problems: list[Problem] = []
     documents: list[Any] = []
     try:
-        for node in yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            if node is not None:
-                documents.append(_value(node, "", problems))
+        nodes = yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        documents.extend(_value(node, "", problems) for node in nodes if node is not None)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""

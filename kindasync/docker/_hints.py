@@ -39,7 +39,13 @@ class _Row:
 _TABLE = (
     _Row(
         Refusal.PORT_TAKEN,
-        ("port is already allocated", "address already in use: failed to bind", "ports are not available", "failed to bind host port", "bind: address already in use"),
+        (
+            "port is already allocated",
+            "address already in use: failed to bind",
+            "ports are not available",
+            "failed to bind host port",
+            "bind: address already in use",
+        ),
         "free the port, or ask for another one",
     ),
     _Row(Refusal.ADDRESS_TAKEN, ("address already in use", "requested address is not available", "no available ipv4 addresses")),
@@ -52,13 +58,26 @@ _TABLE = (
         ("could not find an available, non-overlapping", "all predefined address pools have been fully subnetted"),
         "remove networks that are not used (docker network prune), or give the Engine more address pools",
     ),
-    _Row(Refusal.NO_IPV6, ("cannot read ipv6 setup for bridge", "unable to enable nat rule: (iptables failed: ip6tables", "setting default policy to drop in forward chain failed:  (iptables failed: ip6tables", "ip6tables", "ipv6 is disabled")),
+    _Row(
+        Refusal.NO_IPV6,
+        (
+            "cannot read ipv6 setup for bridge",
+            "unable to enable nat rule: (iptables failed: ip6tables",
+            "setting default policy to drop in forward chain failed:  (iptables failed: ip6tables",
+            "ip6tables",
+            "ipv6 is disabled",
+        ),
+    ),
     _Row(Refusal.MOUNT_SOURCE_MISSING, ("bind source path does not exist", "mounts denied", "is not shared from the host", "statfs")),
     _Row(Refusal.NO_EXIT_EVENT, ("did not receive an exit event", "tried to kill container, but")),
     _Row(Refusal.BEING_REMOVED, ("is already in progress", "marked for removal")),
     _Row(Refusal.NETWORK_IN_USE, ("has active endpoints",)),
     _Row(Refusal.NETWORK_EXISTS, ("already exists", "network name already used")),
-    _Row(Refusal.DISK_FULL, ("no space left on device", "disk quota exceeded"), "free disk space on the Engine's host (docker system df shows what uses it)"),
+    _Row(
+        Refusal.DISK_FULL,
+        ("no space left on device", "disk quota exceeded"),
+        "free disk space on the Engine's host (docker system df shows what uses it)",
+    ),
     _Row(
         Refusal.OUT_OF_INOTIFY,
         ("too many open files", "inotify"),
@@ -69,8 +88,12 @@ _TABLE = (
         ("unable to apply caps", "operation not permitted"),
         "the Engine may not start privileged containers here: kindasync doctor says what is missing",
     ),
-    _Row(Refusal.UNAUTHORIZED, ("unauthorized", "authentication required", "denied:"), "docker login to the registry, or give an image you may pull"),
-)  # fmt: skip
+    _Row(
+        Refusal.UNAUTHORIZED,
+        ("unauthorized", "authentication required", "denied:"),
+        "docker login to the registry, or give an image you may pull",
+    ),
+)
 
 
 def refusal_of(message: str) -> Refusal | None:

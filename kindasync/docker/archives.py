@@ -29,7 +29,9 @@ class PathStat:
         return bool(self.mode >> 31)
 
 
-async def put_archive(connection: Connection, container: str, directory: str, tar: bytes | AsyncIterable[bytes], *, timeout_s: float = 600) -> None:
+async def put_archive(
+    connection: Connection, container: str, directory: str, tar: bytes | AsyncIterable[bytes], *, timeout_s: float = 600
+) -> None:
     """Unpack a tar stream into a directory of a container, whatever its state.
 
     Source: Docker Engine API, PutContainerArchive, PUT /containers/{id}/archive.
@@ -38,9 +40,14 @@ async def put_archive(connection: Connection, container: str, directory: str, ta
     Raises: NotFound for container or directory; ApiError (disk full); EngineTimeout.
     """
     call = Call(
-        "PutContainerArchive", "PUT", _path(container), f"container {container}", {"path": directory, "noOverwriteDirNonDir": "1"},
-        body=tar, headers={"Content-Type": "application/x-tar"},
-    )  # fmt: skip
+        "PutContainerArchive",
+        "PUT",
+        _path(container),
+        f"container {container}",
+        {"path": directory, "noOverwriteDirNonDir": "1"},
+        body=tar,
+        headers={"Content-Type": "application/x-tar"},
+    )
     await connection.request(call, timeout_s=timeout_s)
 
 
@@ -62,7 +69,9 @@ async def read_archive(connection: Connection, container: str, path: str, *, tim
             async with get_archive(connection, container, path) as chunks:
                 return b"".join([chunk async for chunk in chunks])
     except TimeoutError as error:
-        raise EngineTimeout(f"the Docker Engine did not send {path} of container {container}", why=f"not whole within {timeout_s:g} s") from error
+        raise EngineTimeout(
+            f"the Docker Engine did not send {path} of container {container}", why=f"not whole within {timeout_s:g} s"
+        ) from error
 
 
 async def path_stat(connection: Connection, container: str, path: str) -> PathStat:

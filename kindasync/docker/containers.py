@@ -195,7 +195,9 @@ async def container_create(connection: Connection, name: str, spec: ContainerSpe
     Raises: Conflict if the name is taken; NotFound if the image is not there; ApiError for a bad mount (400).
     Cancellation: takes effect only after the answer, so that nothing is made that its maker does not know.
     """
-    call = Call("ContainerCreate", "POST", "/containers/create", f"container {name}", {"name": name or None, "platform": platform}, spec.to_wire())
+    call = Call(
+        "ContainerCreate", "POST", "/containers/create", f"container {name}", {"name": name or None, "platform": platform}, spec.to_wire()
+    )
     # The Engine copies what the image has at a volume's path, and writes a layer: on a busy disk that takes its time.
     reply = await connection.request_shielded(call, timeout_s=300)
     return str(required("ContainerCreate", reply, "Id"))
@@ -288,7 +290,9 @@ async def container_wait(connection: Connection, container: str, *, condition: s
 
 
 @asynccontextmanager
-async def container_logs(connection: Connection, container: Container, *, follow: bool = False, tail: str = "all") -> AsyncIterator[AsyncIterator[bytes]]:
+async def container_logs(
+    connection: Connection, container: Container, *, follow: bool = False, tail: str = "all"
+) -> AsyncIterator[AsyncIterator[bytes]]:
     """What the container printed, from its beginning (or the last `tail` lines), and if `follow`, what it prints until it ends.
 
     Source: Docker Engine API, ContainerLogs, GET /containers/{id}/logs.
@@ -315,7 +319,7 @@ async def container_export(connection: Connection, container: str) -> AsyncItera
 
 def _call(
     operation: str, method: str, container: str, action: str, *, subject: str = "", params: Mapping[str, str | None] | None = None
-) -> Call:  # fmt: skip
+) -> Call:
     return Call(operation, method, f"/containers/{quote(container, safe='')}{action}", subject or f"container {container}", params or {})
 
 
@@ -332,14 +336,16 @@ def _from_list(item: Mapping[str, Any]) -> Container:
         attachments=_attachments(networks),
         ports=tuple(
             PortBinding(
-                container_port=int(port["PrivatePort"]), protocol=str(port.get("Type", "tcp")),
-                host_ip=str(port.get("IP", "")), host_port=int(port["PublicPort"]),
+                container_port=int(port["PrivatePort"]),
+                protocol=str(port.get("Type", "tcp")),
+                host_ip=str(port.get("IP", "")),
+                host_port=int(port["PublicPort"]),
             )
             for port in item.get("Ports") or []
             if port.get("PublicPort")
         ),
         mounts=_mounts(item.get("Mounts") or []),
-    )  # fmt: skip
+    )
 
 
 def from_inspect(document: Mapping[str, Any]) -> Container:
@@ -360,8 +366,10 @@ def from_inspect(document: Mapping[str, Any]) -> Container:
         attachments=_attachments(settings.get("Networks") or {}),
         ports=tuple(
             PortBinding(
-                container_port=int(key.split("/")[0]), protocol=key.split("/")[1],
-                host_ip=str(binding.get("HostIp", "")), host_port=int(binding.get("HostPort") or 0),
+                container_port=int(key.split("/")[0]),
+                protocol=key.split("/")[1],
+                host_ip=str(binding.get("HostIp", "")),
+                host_port=int(binding.get("HostPort") or 0),
             )
             for key, bindings in ports.items()
             for binding in bindings or []
@@ -372,7 +380,7 @@ def from_inspect(document: Mapping[str, Any]) -> Container:
         error=str(state.get("Error") or ""),
         pid=int(state.get("Pid") or 0),
         tty=bool(config.get("Tty")),
-    )  # fmt: skip
+    )
 
 
 def _attachments(networks: Mapping[str, Mapping[str, Any]]) -> tuple[Attachment, ...]:

@@ -87,7 +87,9 @@ async def container_exec(
                 async for data in _pieces(stdin):
                     await upgraded.send(data)
                 await upgraded.send_eof()
-    return ExecResult(exit_code=await _exit_code(connection, exec_id, subject), stdout=b"".join(output.stdout), stderr=b"".join(output.stderr))
+    return ExecResult(
+        exit_code=await _exit_code(connection, exec_id, subject), stdout=b"".join(output.stdout), stderr=b"".join(output.stderr)
+    )
 
 
 class _Output:

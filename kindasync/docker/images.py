@@ -41,7 +41,14 @@ class ImageProgress:
 Report = Callable[[ImageProgress], None]
 
 
-async def image_create(connection: Connection, reference: str, *, platform: str | None = None, auth: Mapping[str, str] | None = None, report: Report | None = None) -> None:
+async def image_create(
+    connection: Connection,
+    reference: str,
+    *,
+    platform: str | None = None,
+    auth: Mapping[str, str] | None = None,
+    report: Report | None = None,
+) -> None:
     """Pull an image, reporting each message of the stream.
 
     Source: Docker Engine API, ImageCreate, POST /images/create. `auth`: username and password, or identitytoken, with serveraddress.
@@ -50,13 +57,19 @@ async def image_create(connection: Connection, reference: str, *, platform: str 
     """
     name, tag = split_reference(reference)
     call = Call(
-        "ImageCreate", "POST", "/images/create", f"image {reference}", {"fromImage": name, "tag": tag, "platform": platform},
+        "ImageCreate",
+        "POST",
+        "/images/create",
+        f"image {reference}",
+        {"fromImage": name, "tag": tag, "platform": platform},
         headers=_auth_header(auth),
-    )  # fmt: skip
+    )
     await _progress(connection, call, report)
 
 
-async def image_push(connection: Connection, reference: str, *, auth: Mapping[str, str] | None = None, report: Report | None = None) -> None:
+async def image_push(
+    connection: Connection, reference: str, *, auth: Mapping[str, str] | None = None, report: Report | None = None
+) -> None:
     """Push an image to the registry that its reference names.
 
     Source: Docker Engine API, ImagePush, POST /images/{name}/push. Raises: as `image_create`.
@@ -73,20 +86,22 @@ async def image_load(connection: Connection, archive: AsyncIterable[bytes], *, r
     Source: Docker Engine API, ImageLoad, POST /images/load. Raises: ApiError; StreamFailed; ConnectionLost.
     """
     loaded: list[str] = []
-    call = Call("ImageLoad", "POST", "/images/load", "an image archive", {"quiet": "0"}, body=archive, headers={"Content-Type": "application/x-tar"})
+    call = Call(
+        "ImageLoad", "POST", "/images/load", "an image archive", {"quiet": "0"}, body=archive, headers={"Content-Type": "application/x-tar"}
+    )
     async with connection.stream(call) as reply:
         async for message in progress_messages("ImageLoad", "an image archive", reply.chunks()):
             text = str(message.get("stream", "")).strip()
-            for prefix in ("Loaded image: ", "Loaded image ID: "):
-                if text.startswith(prefix):
-                    loaded.append(text.removeprefix(prefix))
+            loaded += [text.removeprefix(prefix) for prefix in ("Loaded image: ", "Loaded image ID: ") if text.startswith(prefix)]
             if report:
                 report(_image_progress(message))
     return tuple(loaded)
 
 
 @asynccontextmanager
-async def image_get(connection: Connection, references: tuple[str, ...], *, platform: str | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+async def image_get(
+    connection: Connection, references: tuple[str, ...], *, platform: str | None = None
+) -> AsyncIterator[AsyncIterator[bytes]]:
     """Images as one tar stream.
 
     Source: Docker Engine API, ImageGetAll, GET /images/get. `platform` ("linux/amd64") needs API 1.48; before, it is not sent.
@@ -179,7 +194,9 @@ async def image_import(connection: Connection, tar: AsyncIterable[bytes], refere
     name, tag = split_reference(reference)
     params: list[tuple[str, str | None]] = [("fromSrc", "-"), ("repo", name), ("tag", tag)]
     params += [("changes", change) for change in changes]
-    call = Call("ImageCreate", "POST", "/images/create", f"image {reference}", params, body=tar, headers={"Content-Type": "application/x-tar"})
+    call = Call(
+        "ImageCreate", "POST", "/images/create", f"image {reference}", params, body=tar, headers={"Content-Type": "application/x-tar"}
+    )
     await _progress(connection, call, None)
 
 

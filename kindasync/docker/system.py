@@ -84,7 +84,11 @@ def facts_from(info: Mapping[str, Any], *, api_version: tuple[int, int]) -> Engi
     security = [str(option) for option in info.get("SecurityOptions") or []]
     machine = str(required("SystemInfo", info, "Architecture"))
     operating_system = str(info.get("OperatingSystem", ""))
-    is_podman = "BuildahVersion" in info or "podman" in str(info.get("ProductLicense", "")).lower() or str(info.get("DockerRootDir", "")).endswith("containers/storage")
+    is_podman = (
+        "BuildahVersion" in info
+        or "podman" in str(info.get("ProductLicense", "")).lower()
+        or str(info.get("DockerRootDir", "")).endswith("containers/storage")
+    )
     return EngineFacts(
         engine_id=str(info.get("ID") or info.get("Name") or "unknown"),
         host_name=str(info.get("Name", "")),
@@ -106,7 +110,7 @@ def facts_from(info: Mapping[str, Any], *, api_version: tuple[int, int]) -> Engi
         data_root=str(info.get("DockerRootDir", "")),
         running_containers=int(info.get("ContainersRunning") or 0),
         warnings=tuple(str(warning) for warning in info.get("Warnings") or []),
-    )  # fmt: skip
+    )
 
 
 def api_host_of(endpoint: Endpoint, env: Mapping[str, str], *, container_gateway: str | None) -> str:

@@ -34,7 +34,9 @@ async def volume_list(connection: Connection, *, labels: Labels | None = None) -
     """
     call = Call("VolumeList", "GET", "/volumes", params={"filters": filters(labels)})
     reply = await connection.request_json(call)
-    return tuple(Volume(name=str(required("VolumeList", item, "Name")), labels=dict(item.get("Labels") or {})) for item in reply.get("Volumes") or [])
+    return tuple(
+        Volume(name=str(required("VolumeList", item, "Name")), labels=dict(item.get("Labels") or {})) for item in reply.get("Volumes") or []
+    )
 
 
 async def volume_remove(connection: Connection, name: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import contextmanager
-from typing import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
 
@@ -31,16 +30,17 @@ async def signal_boot(connection: Connection, container: Container, console: Con
 
     `report` gets the number of each attempt. Raises: BootFailed when the node dies, or after BOOT_S.
     """
-    booting = lambda line: line == BOOTING  # noqa: E731: a predicate beside its one name
+
+    def booting(line: str) -> bool:
+        return line == BOOTING
+
     with _deadline(console, BOOT_S, "booting"):
         attempt = 0
         while not console.saw(booting):
             attempt += 1
             report(attempt)
-            try:
+            with suppress(Conflict):  # it does not run: waiting for the line finds out why
                 await container_kill(connection, container.id, BOOT_SIGNAL)
-            except Conflict:
-                pass  # it does not run: waiting for the line finds out why
             with anyio.move_on_after(SIGNAL_INTERVAL_S):
                 await console.wait_for(booting, "booting")
 
@@ -49,7 +49,9 @@ async def wait_runtime(console: Console, contract: Contract) -> None:
     """Wait until containerd answers and preloaded images are imported. Raises: BootFailed when the node dies, or after BOOT_S (IMPORT_S for imports)."""
     if contract.pauses:
         with _deadline(console, IMPORT_S, "ready to run pods"):
-            await console.wait_for(lambda line: line == RUNTIME_READY, "ready to run pods", fails=lambda line: line.startswith(IMPORT_FAILED))
+            await console.wait_for(
+                lambda line: line == RUNTIME_READY, "ready to run pods", fails=lambda line: line.startswith(IMPORT_FAILED)
+            )
     else:
         with _deadline(console, BOOT_S, "booted"):
             await console.wait_for(kind_booted, "booted")

@@ -22,7 +22,16 @@ SUPER_ADMIN_CONF = "/etc/kubernetes/super-admin.conf"
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
 FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane", "kubelet-start")
 # Everything else talks to the API server.
-API_PHASES = ("wait-control-plane", "upload-config", "upload-certs", "mark-control-plane", "bootstrap-token", "kubelet-finalize", "addon", "show-join-command")
+API_PHASES = (
+    "wait-control-plane",
+    "upload-config",
+    "upload-certs",
+    "mark-control-plane",
+    "bootstrap-token",
+    "kubelet-finalize",
+    "addon",
+    "show-join-command",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +122,9 @@ def _init(kubeadm: Kubeadm) -> dict[str, Any]:
     return {
         "apiVersion": _api(kubeadm),
         "kind": "InitConfiguration",
-        "bootstrapTokens": [{"token": kubeadm.token, "ttl": "1h0m0s"}],  # removed when creation ends; the hour is for ends that we do not see
+        "bootstrapTokens": [
+            {"token": kubeadm.token, "ttl": "1h0m0s"}
+        ],  # removed when creation ends; the hour is for ends that we do not see
         "localAPIEndpoint": {"advertiseAddress": kubeadm.node_address, "bindPort": API_PORT},
         "nodeRegistration": registration,
     }

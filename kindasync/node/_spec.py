@@ -65,7 +65,9 @@ def container_spec(node: NodeSpec, facts: EngineFacts, *, working_dir: Path) -> 
         tmpfs={"/tmp": "", "/run": ""},  # systemd and containerd expect them to be empty at boot
         volumes=("/var",),  # a real file system for containerd's snapshots, etcd and logs: overlay cannot lie on overlay
         binds=tuple(binds),
-        strict_binds=(StrictBind(source=MODULES, target=MODULES, read_only=True),) if node.binds_modules else (),  # kube-proxy loads modules
+        strict_binds=(StrictBind(source=MODULES, target=MODULES, read_only=True),)
+        if node.binds_modules
+        else (),  # kube-proxy loads modules
         devices=("/dev/fuse",) if facts.rootless else (),  # fuse-overlayfs
         ports=node.ports,
         network=node.network,
@@ -74,6 +76,5 @@ def container_spec(node: NodeSpec, facts: EngineFacts, *, working_dir: Path) -> 
 
 
 def _bind(mount: ExtraMount, working_dir: Path) -> Bind:
-    options = ("ro",) if mount.read_only else ()
-    options += ("Z",) if mount.selinux_relabel else ()
-    return Bind(source=str(working_dir / mount.host_path), target=mount.container_path, options=options + _PROPAGATION[mount.propagation])
+    options = [*(["ro"] if mount.read_only else []), *(["Z"] if mount.selinux_relabel else []), *_PROPAGATION[mount.propagation]]
+    return Bind(source=str(working_dir / mount.host_path), target=mount.container_path, options=tuple(options))

@@ -6,4 +6,15 @@ from kindasync.testing._profiles import PROFILES, Profile
 from kindasync.testing._protocol import Received
 from kindasync.testing._state import FakeContainer, FakeImage, FakeNetwork
 
-__all__ = ["PROFILES", "Behaviour", "FakeContainer", "FakeEngine", "FakeImage", "FakeNetwork", "ProgramResult", "Profile", "Received", "node_image"]
+__all__ = [
+    "PROFILES",
+    "Behaviour",
+    "FakeContainer",
+    "FakeEngine",
+    "FakeImage",
+    "FakeNetwork",
+    "Profile",
+    "ProgramResult",
+    "Received",
+    "node_image",
+]

@@ -42,10 +42,20 @@ kRPPvOBQ9lem8TXkCb5IlLatKia3cjjKiVMkx5pis9WkNFqmSGwi27eg
 """
 
 _RESOURCES = {
-    "Node": "nodes", "Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps", "Secret": "secrets",
-    "Pod": "pods", "DaemonSet": "daemonsets", "Deployment": "deployments", "StorageClass": "storageclasses", "Role": "roles",
-    "RoleBinding": "rolebindings", "ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings",
-}  # fmt: skip
+    "Node": "nodes",
+    "Namespace": "namespaces",
+    "ServiceAccount": "serviceaccounts",
+    "ConfigMap": "configmaps",
+    "Secret": "secrets",
+    "Pod": "pods",
+    "DaemonSet": "daemonsets",
+    "Deployment": "deployments",
+    "StorageClass": "storageclasses",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+}
 _CLUSTER_WIDE = ("Node", "Namespace", "StorageClass", "ClusterRole", "ClusterRoleBinding")
 
 

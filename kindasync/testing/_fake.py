@@ -54,8 +54,8 @@ class FakeEngine:
     """
 
     def __init__(self, profile: str = "docker-26", *, socket: Path | None = None) -> None:
-        self._directory = None if socket else Path(tempfile.mkdtemp(prefix="kindasync-fake-"))
-        self._socket = socket or self._directory / "docker.sock"  # type: ignore[operator]
+        self._directory = Path(tempfile.mkdtemp(prefix="kindasync-fake-"))
+        self._socket = socket or self._directory / "docker.sock"
         self._profile = PROFILES[profile]
         self.node = Behaviour()
         self.requests: list[Received] = []
@@ -160,7 +160,7 @@ class FakeEngine:
         def call() -> None:
             try:
                 future.set_result(action())
-            except BaseException as error:  # noqa: BLE001: handed to the caller
+            except BaseException as error:  # noqa: BLE001 (handed to the caller)
                 future.set_exception(error)
 
         self._loop.call_soon_threadsafe(call)
@@ -178,8 +178,7 @@ class FakeEngine:
         self._loop.call_soon_threadsafe(self._end.set)
         assert self._thread is not None
         self._thread.join(timeout=10)
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
         if self._unknown and kind is None:
             raise AssertionError(f"the fake was asked for what it does not know: {', '.join(self._unknown)}")
 
@@ -187,7 +186,7 @@ class FakeEngine:
         return self.__enter__()
 
     async def __aexit__(self, *error: object) -> None:
-        self.__exit__(*error)  # type: ignore[arg-type]
+        self.__exit__(*error)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -244,7 +243,9 @@ class FakeEngine:
         versioned = _VERSIONED.fullmatch(path)
         return ((int(versioned[1]), int(versioned[2])), versioned[3]) if versioned else (None, path)
 
-    async def _answer(self, request: Received, version: tuple[int, int] | None, found: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, request: Received, version: tuple[int, int] | None, found: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         fault = self._due_fault(request.operation)
         if fault and fault.hangs:
             await reader.read()  # until the client gives up
@@ -309,7 +310,7 @@ class FakeEngine:
         pieces = answer.stream or _once(answer.body)
         try:
             while True:
-                step = asyncio.ensure_future(anext(pieces))  # type: ignore[arg-type]
+                step = asyncio.ensure_future(anext(pieces))
                 await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not step.done():
                     step.cancel()
@@ -349,5 +350,3 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 def _split(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)] if size else [data]
-
-

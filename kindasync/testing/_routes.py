@@ -190,14 +190,19 @@ class Routes:
             raise Refused(404, f"Could not find the file {path} in container {container.id}")
         is_dir = path not in container.files
         stat = {
-            "name": PurePosixPath(path).name, "size": len(container.files.get(path, b"")),
-            "mode": (1 << 31 | 0o755) if is_dir else 0o644, "mtime": "2026-01-01T00:00:00Z", "linkTarget": "",
-        }  # fmt: skip
+            "name": PurePosixPath(path).name,
+            "size": len(container.files.get(path, b"")),
+            "mode": (1 << 31 | 0o755) if is_dir else 0o644,
+            "mtime": "2026-01-01T00:00:00Z",
+            "linkTarget": "",
+        }
         return Answer(headers={"X-Docker-Container-Path-Stat": base64.b64encode(json.dumps(stat).encode()).decode()})
 
     @_route("GetContainerArchive", "GET", "/containers/*/archive")
     def _get_archive(self, request: Received, name: str) -> Answer:
-        return Answer(body=self._state.pack(self._state.container(name), request.param("path")), headers={"Content-Type": "application/x-tar"})
+        return Answer(
+            body=self._state.pack(self._state.container(name), request.param("path")), headers={"Content-Type": "application/x-tar"}
+        )
 
     @_route("PutContainerArchive", "PUT", "/containers/*/archive")
     def _put_archive(self, request: Received, name: str) -> Answer:
@@ -212,7 +217,12 @@ class Routes:
         if not container.running:
             raise Refused(409, f"Container {container.id} is not running")
         exec_id = f"{len(self._state.execs):064x}"
-        self._state.execs[exec_id] = {"container": container, "argv": request.json["Cmd"], "stdin": bool(request.json.get("AttachStdin")), "code": None}
+        self._state.execs[exec_id] = {
+            "container": container,
+            "argv": request.json["Cmd"],
+            "stdin": bool(request.json.get("AttachStdin")),
+            "code": None,
+        }
         return Answer.of_json({"Id": exec_id}, 201)
 
     @_route("ExecStart", "POST", "/exec/*/start")
@@ -292,7 +302,9 @@ class Routes:
                 document = json.loads(config.read()) if config else {}
                 for reference in entry["RepoTags"]:
                     labels = (document.get("config") or {}).get("Labels") or {}
-                    self._state.images[reference] = FakeImage(reference=reference, labels=labels, architecture=document.get("architecture", "amd64"))
+                    self._state.images[reference] = FakeImage(
+                        reference=reference, labels=labels, architecture=document.get("architecture", "amd64")
+                    )
                     lines.append(_line({"stream": f"Loaded image: {reference}\n"}))
         return Answer(body=b"".join(lines), headers={"Content-Type": "application/json"})
 
@@ -315,7 +327,9 @@ class Routes:
         images: dict[str, dict[str, Any]] = {}
         for reference, image in self._state.images.items():
             if has_labels(image.labels, wanted) and (not wanted.get("reference") or reference in wanted["reference"]):
-                entry = images.setdefault(image.id, {"Id": image.id, "RepoTags": [], "Labels": image.labels or None, "Created": 0, "Size": len(image.content)})
+                entry = images.setdefault(
+                    image.id, {"Id": image.id, "RepoTags": [], "Labels": image.labels or None, "Created": 0, "Size": len(image.content)}
+                )
                 entry["RepoTags"].append(reference)
         return Answer.of_json(list(images.values()))
 
@@ -324,7 +338,17 @@ class Routes:
         image = self._state.image(reference)
         tags = [tag for tag, each in self._state.images.items() if each is image and "@" not in tag]
         config = {"Labels": image.labels or None, "Env": [f"{name}={value}" for name, value in image.env.items()]}
-        return Answer.of_json({"Id": image.id, "RepoTags": tags, "RepoDigests": [], "Architecture": image.architecture, "Os": "linux", "Size": 5, "Config": config})
+        return Answer.of_json(
+            {
+                "Id": image.id,
+                "RepoTags": tags,
+                "RepoDigests": [],
+                "Architecture": image.architecture,
+                "Os": "linux",
+                "Size": 5,
+                "Config": config,
+            }
+        )
 
     @_route("ImageTag", "POST", "/images/*/tag")
     def _image_tag(self, request: Received, reference: str) -> Answer:
@@ -336,7 +360,7 @@ class Routes:
         image = self._state.image(reference)
         if any(container.image is image for container in self._state.containers.values()):
             raise Refused(409, f"conflict: unable to remove repository reference {reference} (must force) - a container is using its image")
-        self._state.images = {tag: each for tag, each in self._state.images.items() if tag != reference and each.id != reference}
+        self._state.images = {tag: each for tag, each in self._state.images.items() if reference not in (tag, each.id)}
         return Answer.of_json([{"Untagged": reference}])
 
     @_route("ImageCommit", "POST", "/commit")
@@ -376,7 +400,9 @@ class Routes:
 
     @_route("VolumeList", "GET", "/volumes")
     def _volume_list(self, request: Received, _: str) -> Answer:
-        found = [{"Name": name, "Labels": labels or None} for name, labels in self._state.volumes.items() if has_labels(labels, request.filters)]
+        found = [
+            {"Name": name, "Labels": labels or None} for name, labels in self._state.volumes.items() if has_labels(labels, request.filters)
+        ]
         return Answer.of_json({"Volumes": found, "Warnings": None})
 
     @_route("VolumeDelete", "DELETE", "/volumes/*")
@@ -397,14 +423,24 @@ class Routes:
             if container.running and container.network in (network.id, network.name)
         }
         return {
-            "Id": network.id, "Name": network.name, "Driver": "bridge", "Created": network.created, "EnableIPv6": network.enable_ipv6,
-            "IPAM": {"Config": network.subnets}, "Labels": network.labels, "Options": network.options, "Containers": attached,
-        }  # fmt: skip
+            "Id": network.id,
+            "Name": network.name,
+            "Driver": "bridge",
+            "Created": network.created,
+            "EnableIPv6": network.enable_ipv6,
+            "IPAM": {"Config": network.subnets},
+            "Labels": network.labels,
+            "Options": network.options,
+            "Containers": attached,
+        }
 
     def _networks_of(self, container: FakeContainer) -> dict[str, Any]:
         if container.network in ("default", "host", "none"):
             return {}
-        name = next((network.name for network in self._state.networks.values() if container.network in (network.id, network.name)), container.network)
+        name = next(
+            (network.name for network in self._state.networks.values() if container.network in (network.id, network.name)),
+            container.network,
+        )
         ipam = {"IPv4Address": container.asked_address} if container.asked_address else None
         gateway = "172.30.0.1" if container.running else ""
         return {name: {"NetworkID": "", "IPAddress": container.address, "IPAMConfig": ipam, "Gateway": gateway, "GlobalIPv6Address": ""}}
@@ -412,9 +448,13 @@ class Routes:
     def _mounts(self, container: FakeContainer) -> list[dict[str, Any]]:
         binds = [bind.split(":") for bind in container.host_config.get("Binds") or []]
         mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": source, "Destination": target} for source, target, *_ in binds]
-        mounts += [{"Type": "bind", "Source": each["Source"], "Destination": each["Target"]} for each in container.host_config.get("Mounts") or []]
+        mounts += [
+            {"Type": "bind", "Source": each["Source"], "Destination": each["Target"]} for each in container.host_config.get("Mounts") or []
+        ]
         volumes: dict[str, str] = container.body.get("_volumes") or {}
-        return mounts + [{"Type": "volume", "Name": name, "Source": f"/volumes/{name}", "Destination": path} for path, name in volumes.items()]
+        return mounts + [
+            {"Type": "volume", "Name": name, "Source": f"/volumes/{name}", "Destination": path} for path, name in volumes.items()
+        ]
 
     def _listed(self, container: FakeContainer) -> dict[str, Any]:
         ports = [
@@ -423,24 +463,46 @@ class Routes:
             if container.running
         ]
         return {
-            "Id": container.id, "Names": [f"/{container.name}"], "Image": container.body["Image"], "Labels": container.labels,
-            "State": container.state, "Created": int(container.created), "Ports": ports,
-            "NetworkSettings": {"Networks": self._networks_of(container)}, "Mounts": self._mounts(container),
-        }  # fmt: skip
+            "Id": container.id,
+            "Names": [f"/{container.name}"],
+            "Image": container.body["Image"],
+            "Labels": container.labels,
+            "State": container.state,
+            "Created": int(container.created),
+            "Ports": ports,
+            "NetworkSettings": {"Networks": self._networks_of(container)},
+            "Mounts": self._mounts(container),
+        }
 
     def _inspected(self, container: FakeContainer) -> dict[str, Any]:
         published = container.body.get("_published") or {}
-        ports = {key: [{"HostIp": _host_ip(container, key), "HostPort": str(port)}] for key, port in published.items()} if container.running else {}
+        ports = (
+            {key: [{"HostIp": _host_ip(container, key), "HostPort": str(port)}] for key, port in published.items()}
+            if container.running
+            else {}
+        )
         return {
-            "Id": container.id, "Name": f"/{container.name}", "Created": "2026-01-01T00:00:00Z", "Mounts": self._mounts(container),
+            "Id": container.id,
+            "Name": f"/{container.name}",
+            "Created": "2026-01-01T00:00:00Z",
+            "Mounts": self._mounts(container),
             "State": {
-                "Status": container.state, "Running": container.running, "ExitCode": container.exit_code, "OOMKilled": container.oom_killed,
-                "Error": "", "Pid": 4711 if container.running else 0,
+                "Status": container.state,
+                "Running": container.running,
+                "ExitCode": container.exit_code,
+                "OOMKilled": container.oom_killed,
+                "Error": "",
+                "Pid": 4711 if container.running else 0,
             },
-            "Config": {"Image": container.body["Image"], "Labels": container.labels, "Tty": bool(container.body.get("Tty")), "Env": container.body.get("Env") or []},
+            "Config": {
+                "Image": container.body["Image"],
+                "Labels": container.labels,
+                "Tty": bool(container.body.get("Tty")),
+                "Env": container.body.get("Env") or [],
+            },
             "HostConfig": container.host_config,
             "NetworkSettings": {"Ports": ports, "Networks": self._networks_of(container)},
-        }  # fmt: skip
+        }
 
 
 def _host_ip(container: FakeContainer, key: str) -> str:

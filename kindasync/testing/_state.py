@@ -17,7 +17,7 @@ from typing import Any
 from kindasync.testing._profiles import Profile
 
 
-class Refused(Exception):  # noqa: N818: it is an answer, not an error of the fake
+class Refused(Exception):
     """The Engine's refusal of an operation."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -204,7 +204,9 @@ class State:
         return next(str(address) for address in pool.hosts() if address != gateway and str(address) not in held)
 
     def _publish(self, container: FakeContainer) -> None:
-        held = {port for other in self.containers.values() if other.running for port in other.body.get("_published", {}).values()} | self.taken_ports
+        held = {
+            port for other in self.containers.values() if other.running for port in other.body.get("_published", {}).values()
+        } | self.taken_ports
         published = {}
         for key, bindings in (container.host_config.get("PortBindings") or {}).items():
             for binding in bindings:
@@ -264,7 +266,9 @@ class State:
         if not self.profile.allows_duplicate_networks and any(network.name == name for network in self.networks.values()):
             raise Refused(409, f"network with name {name} already exists")
         if body.get("EnableIPv6") and not self.profile.ipv6:
-            raise Refused(500, "Failed to Setup IP tables: Unable to enable NAT rule:  (iptables failed: ip6tables --wait -t nat -I POSTROUTING)")
+            raise Refused(
+                500, "Failed to Setup IP tables: Unable to enable NAT rule:  (iptables failed: ip6tables --wait -t nat -I POSTROUTING)"
+            )
         config = (body.get("IPAM") or {}).get("Config") or []
         taken = [ip_network(subnet["Subnet"]) for network in self.networks.values() for subnet in network.subnets]
         for each in config:
@@ -273,17 +277,27 @@ class State:
                 raise Refused(403, "Pool overlaps with other one on this address space")
         subnets = config or [{"Subnet": f"172.{18 + len(self.networks)}.0.0/16"}]
         return self._add_network(
-            name, body.get("Labels") or {}, subnets,
-            enable_ipv6=bool(body.get("EnableIPv6")), options=body.get("Options") or {}, fixed=bool(config),
-        )  # fmt: skip
+            name,
+            body.get("Labels") or {},
+            subnets,
+            enable_ipv6=bool(body.get("EnableIPv6")),
+            options=body.get("Options") or {},
+            fixed=bool(config),
+        )
 
     def _add_network(
         self, name: str, labels: dict[str, str], subnets: list[dict[str, str]], *, enable_ipv6: bool, options: dict[str, str], fixed: bool
-    ) -> FakeNetwork:  # fmt: skip
+    ) -> FakeNetwork:
         network = FakeNetwork(
-            id=next(self._ids), name=name, labels=labels, subnets=subnets, enable_ipv6=enable_ipv6, options=options, fixed=fixed,
+            id=next(self._ids),
+            name=name,
+            labels=labels,
+            subnets=subnets,
+            enable_ipv6=enable_ipv6,
+            options=options,
+            fixed=fixed,
             created=f"2026-01-01T00:00:{len(self.networks):02d}Z",
-        )  # fmt: skip
+        )
         self.networks[network.id] = network
         return network
 

@@ -133,9 +133,13 @@ class Http:
     def _send(self, session: aiohttp.ClientSession, request: Request) -> aiohttp.client._RequestContextManager:
         url = URL(self._base + request.target, encoded=True)
         return session.request(
-            request.method, url, headers=request.headers, data=request.body, skip_auto_headers=("Accept-Encoding", "User-Agent"),
+            request.method,
+            url,
+            headers=request.headers,
+            data=request.body,
+            skip_auto_headers=("Accept-Encoding", "User-Agent"),
             allow_redirects=False,
-        )  # fmt: skip
+        )
 
 
 @contextmanager

@@ -114,4 +114,6 @@ async def _read_head(endpoint: Endpoint, stream: ByteStream) -> tuple[bytes, byt
 
 
 def _lost(endpoint: Endpoint, why: str) -> ConnectionLost:
-    return ConnectionLost(f"the connection to the Docker Engine at {endpoint} was lost", why=why, hint="see whether the Engine is still running")
+    return ConnectionLost(
+        f"the connection to the Docker Engine at {endpoint} was lost", why=why, hint="see whether the Engine is still running"
+    )
