@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import anyio
 import anyio.to_thread
 
-
 _NOT_YET = datetime.min.replace(tzinfo=UTC)
 
 
@@ -385,3 +384,21 @@ async def _deliver(queue: _Queue, listener: Callback | Bus, scope: anyio.CancelS
                 await listener(event)
             else:
                 await anyio.to_thread.run_sync(listener, event, abandon_on_cancel=True)
+
+
+def structlog_listener(logger: Any = None) -> Callback:
+    """A listener that hands each event to structlog: its name is the message, its fields are the context; warnings and failures by their level.
+
+    `logger` None: `structlog.get_logger("kindasync")`. Nothing is configured.
+    """
+    import structlog
+
+    log = logger or structlog.get_logger("kindasync")
+
+    def listen(event: Event) -> None:
+        fields = event.to_json()
+        name = fields.pop("event")
+        level = "warning" if isinstance(event, Warned) else "error" if isinstance(event, StepFailed) else "info"
+        getattr(log, level)(name, **fields)
+
+    return listen

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -29,12 +33,33 @@ class LazyGroup(click.Group):
         return command
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The global options. `quiet`: nothing on stderr; `verbosity` above 0: stack traces."""
+    """The global options. `quiet`: nothing on stderr; `verbosity` above 0: errors with their stack traces."""
 
-    def __init__(self, *, verbosity: int, quiet: bool) -> None:
-        self.verbosity = verbosity
-        self.quiet = quiet
+    verbosity: int = 0
+    quiet: bool = False
+
+
+def split_settings(arguments: Sequence[str]) -> tuple[Settings, list[str]]:
+    """The global options, wherever they stand: kind takes them after its commands, too. And the other arguments."""
+    verbosity, quiet = 0, False
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if argument == "--":
+            others += [argument, *rest]
+        elif argument in ("-q", "--quiet"):
+            quiet = True
+        elif flag in ("-v", "--verbosity"):
+            number = value if equals else next(rest, "")
+            if not number.lstrip("-").isdigit():
+                raise click.UsageError(f'{flag} needs a number, not "{number}"')
+            verbosity = int(number)
+        else:
+            others.append(argument)
+    return Settings(verbosity=verbosity, quiet=quiet), others
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -59,8 +84,8 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": None},
 )
-@click.option("-v", "--verbosity", type=int, default=0, help="Info log verbosity; above 0, errors come with their stack traces.")
-@click.option("-q", "--quiet", is_flag=True, help="Silence all stderr output.")
+@click.option("-v", "--verbosity", type=int, default=0, help="Above 0, errors come with their stack traces. May stand anywhere.")
+@click.option("-q", "--quiet", is_flag=True, help="Silence all stderr output. May stand anywhere.")
 @click.option(
     "--version",
     "show_version",
@@ -70,8 +95,7 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
     callback=_print_version,
     help="Print the version and exit.",
 )
-@click.pass_context
-def cli(context: click.Context, verbosity: int, quiet: bool) -> None:
+def cli(verbosity: int, quiet: bool) -> None:
     """Create and manage local Kubernetes clusters whose nodes are containers.
 
     \b
@@ -79,9 +103,6 @@ def cli(context: click.Context, verbosity: int, quiet: bool) -> None:
     kindasync get clusters              what there is
     kindasync delete cluster            gone again
     """
-    context.obj = Settings(verbosity=verbosity, quiet=quiet)
-    if quiet:
-        context.call_on_close(_silence_stderr())
 
 
 @click.group(cls=LazyGroup, lazy={"cluster": "_create:create_cluster"})
@@ -109,46 +130,37 @@ def build() -> None:
     """Build the node image."""
 
 
-def _silence_stderr() -> Any:
-    """Send stderr nowhere, until the returned function is called."""
-    import os
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code: 0, or 1 for any error, as kind has it; 128 and its number after a signal."""
+    settings = Settings()
+    with ExitStack() as stack:
+        try:
+            settings, arguments = split_settings(sys.argv[1:] if argv is None else argv)
+            if settings.quiet:
+                stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))  # noqa: PTH123 (not a path of ours)
+            code = cli.main(arguments, prog_name="kindasync", standalone_mode=False, obj=settings)
+            return code if isinstance(code, int) else 0
+        except click.exceptions.Exit as error:
+            return error.exit_code
+        except click.ClickException as error:
+            error.show()
+            return 1
+        except click.Abort:
+            return 130
+        except (KindasyncError, OSError) as error:
+            _show(error, settings)
+            return 1
 
-    original, sys.stderr = sys.stderr, open(os.devnull, "w")  # noqa: SIM115, PTH123 (closed by the function)
 
-    def restore() -> None:
-        sys.stderr.close()
-        sys.stderr = original
+def _show(error: Exception, settings: Settings) -> None:
+    if settings.verbosity > 0:
+        import traceback
 
-    return restore
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; its exit code: 0, or 1 for any error, as kind has it; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    arguments = sys.argv[1:] if argv is None else argv
-    verbose = any(argument.startswith(("-v", "--verbosity")) for argument in arguments)
-    try:
-        code = cli.main(arguments, prog_name="kindasync", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 1
-    except click.Abort:
-        return 130
-    except KindasyncError as error:
-        if verbose:
-            import traceback
-
-            traceback.print_exc()
-        else:
-            click.echo(f"ERROR: {error}", err=True)
-            for note in getattr(error, "__notes__", ()):
-                click.echo(f"  note: {note}", err=True)
-        return 1
-    except OSError as error:
-        click.echo(f"ERROR: {error}", err=True)
-        return 1
+        traceback.print_exception(error)
+        return
+    click.echo(f"ERROR: {error}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  note: {note}", err=True)
 
 
 def run() -> None:

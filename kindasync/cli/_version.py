@@ -36,16 +36,16 @@ def version(settings: Settings, output: str | None) -> None:
 
 
 def _default_image() -> dict[str, Any]:
-    from kindasync.cluster._facts import engine_facts
     from kindasync.cluster._images import DEFAULT_MINOR, PINNED, default_reference, kubernetes_version
     from kindasync.docker import Engine
     from kindasync.docker.images import image_inspect
+    from kindasync.docker.system import system_info
     from kindasync.errors import EngineError, NotFound
 
     async def ask() -> dict[str, Any]:
         try:
             async with Engine.of(None).connect() as connection:
-                reference = await default_reference(connection, await engine_facts(connection))
+                reference = await default_reference(connection, await system_info(connection))
                 try:
                     present, image = True, await image_inspect(connection, reference)
                     return {

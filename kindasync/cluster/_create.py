@@ -15,7 +15,7 @@ from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._claim import already_exists, claim
 from kindasync.cluster._delete import remove_run
-from kindasync.cluster._facts import engine_facts, private_dir, proxy_env, shares_files
+from kindasync.cluster._facts import private_dir, proxy_env, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._network import ensure_network, fixable_subnet, network_name
@@ -27,7 +27,7 @@ from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import Network
-from kindasync.docker.system import EngineFacts
+from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import ClusterError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
@@ -71,7 +71,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
         tasks.start_soon(anyio.to_thread.run_sync, _import_control_plane)
         if await members(run.connection, run.cluster):
             raise already_exists(run.cluster)
-        engine = await engine_facts(run.connection)
+        engine = await system_info(run.connection)
         config, contracts = await _images(run, engine)
         undo.engine_id = engine.engine_id
         with run.step("make the network"):

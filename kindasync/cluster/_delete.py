@@ -8,12 +8,13 @@ from pathlib import Path
 import anyio
 
 from kindasync.cluster import _state
-from kindasync.cluster._facts import engine_facts, private_dir
+from kindasync.cluster._facts import private_dir
 from kindasync.cluster._lookup import members
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import release_network
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list, container_remove
+from kindasync.docker.system import system_info
 from kindasync.errors import EngineError, KindasyncError
 from kindasync.events import Bus, ClusterDeleted, NodeRemoved
 from kindasync.node._spec import KUBECONFIG_TARGET
@@ -68,7 +69,7 @@ async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list
     for name in {attachment.network for container in containers for attachment in container.attachments}:
         await release_network(connection, name, bus, cluster)
     if not failures:
-        for directory in kubeconfig_dirs(containers) | {str(private_dir((await engine_facts(connection)).engine_id, cluster))}:
+        for directory in kubeconfig_dirs(containers) | {str(private_dir((await system_info(connection)).engine_id, cluster))}:
             if Path(directory).name == cluster:  # a directory of ours; anything else mounted there is not touched
                 _state.forget(Path(directory))
         bus.emit(ClusterDeleted(cluster=cluster, duration_s=bus.elapsed_s() - began))

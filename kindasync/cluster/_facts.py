@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -14,33 +12,7 @@ from kindasync.cluster import _state
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import ContainerSpec, StrictBind, container_create
-from kindasync.docker.system import EngineFacts, api_host_of, system_info
 from kindasync.errors import ApiError, NotFound
-
-
-async def engine_facts(connection: Connection) -> EngineFacts:
-    """The facts of the Engine, with where its published ports are reached from this process."""
-    facts = await system_info(connection)
-    # In a container of the Engine's own network namespace, or in a machine that only looks like one, loopback does.
-    gateway = _gateway_in_container() if facts.host_name != socket.gethostname() else None
-    return replace(facts, api_host=api_host_of(connection.engine.endpoint, os.environ, container_gateway=gateway))
-
-
-def _gateway_in_container(
-    marks: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv")), routes: Path = Path("/proc/net/route")
-) -> str | None:
-    """The default gateway, if this process runs in a container; None elsewhere."""
-    if not any(mark.exists() for mark in marks):
-        return None
-    try:
-        lines = routes.read_text().splitlines()[1:]
-    except OSError:
-        return None
-    for line in lines:
-        _, destination, gateway, *_ = line.split()
-        if destination == "00000000":
-            return socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
-    return None
 
 
 async def shares_files(connection: Connection, directory: Path) -> bool:

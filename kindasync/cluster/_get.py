@@ -11,12 +11,13 @@ import yaml
 
 from kindasync.cluster import _state
 from kindasync.cluster._delete import kubeconfig_dirs
-from kindasync.cluster._facts import engine_facts, private_dir
+from kindasync.cluster._facts import private_dir
 from kindasync.cluster._lookup import api_server, existing_members, role_of
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.archives import read_archive
 from kindasync.docker.containers import Container
+from kindasync.docker.system import system_info
 from kindasync.errors import NodeError, NotFound
 from kindasync.kubeconfig import for_cluster
 from kindasync.node._files import only_file
@@ -38,7 +39,7 @@ async def get(connection: Connection, cluster: str) -> Found:
     Raises: ClusterNotFound; NodeError while no control plane runs, or before kubeadm has made its files.
     """
     containers = await existing_members(connection, cluster)
-    facts = await engine_facts(connection)
+    facts = await system_info(connection)
     kubeconfig = for_cluster(await admin_conf(connection, containers), cluster, api_server(containers, facts))
     for directory in sorted(kubeconfig_dirs(containers)):
         path = Path(directory) / _state.KUBECONFIG

@@ -11,8 +11,6 @@ from kindasync.errors import ClusterNotFound, NodeError
 from kindasync.node._kubeadm import API_PORT
 from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL
 
-_WILDCARDS = ("", "0.0.0.0", "::")
-
 
 async def clusters(connection: Connection) -> tuple[str, ...]:
     """The names of all clusters, those of the kind program included."""
@@ -68,6 +66,6 @@ def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
 
 
 def server_url(host_ip: str, host_port: int, facts: EngineFacts) -> str:
-    """The URL for a published port: at the address it was published on, if that names one that is reached from here."""
-    host = facts.api_host if host_ip in (*_WILDCARDS, facts.publish_address) else host_ip
+    """The URL for a published port."""
+    host = facts.reached_host(host_ip)
     return f"https://[{host}]:{host_port}" if ":" in host else f"https://{host}:{host_port}"

@@ -58,3 +58,10 @@ def forget(directory: Path) -> None:
             parent.rmdir()
         except OSError:
             return
+
+
+def lock_path(name: str) -> Path:
+    """The lock file for what only one process at a time may do with a cluster of this user."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("kindasync", ensure_exists=True) / f"{name}.lock"

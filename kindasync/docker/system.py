@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from kindasync.docker._engine import Call, Connection, required
@@ -12,6 +15,7 @@ from kindasync.transport import Endpoint
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 LOOPBACK = "127.0.0.1"
+_WILDCARDS = ("", "0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,10 @@ class EngineFacts:
         """The address of the Engine's host to publish ports on, so that they are reached at `api_host` and, if that is loopback, from nowhere else."""
         return self.api_host
 
+    def reached_host(self, host_ip: str) -> str:
+        """The host at which a port is reached from here that was published on `host_ip`: that address, if it names one."""
+        return self.api_host if host_ip in _WILDCARDS or host_ip == self.publish_address else host_ip
+
     @property
     def is_podman(self) -> bool:
         """Podman's compatible socket. It speaks most of the API, and fewer of its corners."""
@@ -69,13 +77,16 @@ class EngineFacts:
 
 
 async def system_info(connection: Connection) -> EngineFacts:
-    """The facts of the Engine.
+    """The facts of the Engine, and where its published ports are reached from this process.
 
-    Source: Docker Engine API, SystemInfo, GET /info. `api_host` is not the Engine's to know: see `api_host_of`.
+    Source: Docker Engine API, SystemInfo, GET /info.
     """
     info = await connection.request_json(Call("SystemInfo", "GET", "/info"))
     assert connection.api_version is not None
-    return facts_from(info, api_version=connection.api_version)
+    facts = facts_from(info, api_version=connection.api_version)
+    # In a container of the Engine's own network namespace, or in a machine that only looks like one, loopback does.
+    gateway = _gateway_in_container() if facts.host_name != socket.gethostname() else None
+    return replace(facts, api_host=api_host_of(connection.engine.endpoint, os.environ, container_gateway=gateway))
 
 
 def facts_from(info: Mapping[str, Any], *, api_version: tuple[int, int]) -> EngineFacts:
@@ -124,6 +135,23 @@ def api_host_of(endpoint: Endpoint, env: Mapping[str, str], *, container_gateway
     if endpoint.host and endpoint.host not in ("localhost", LOOPBACK, "::1"):
         return endpoint.host
     return container_gateway or LOOPBACK
+
+
+def _gateway_in_container(
+    marks: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv")), routes: Path = Path("/proc/net/route")
+) -> str | None:
+    """The default gateway, if this process runs in a container; None elsewhere."""
+    if not any(mark.exists() for mark in marks):
+        return None
+    try:
+        lines = routes.read_text().splitlines()[1:]
+    except OSError:
+        return None
+    for line in lines:
+        _, destination, gateway, *_ = line.split()
+        if destination == "00000000":
+            return socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
+    return None
 
 
 def native_architecture() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kindasync.config import Role
 from kindasync.docker import Connection, Engine
-from kindasync.errors import ExecFailed, KindasyncError
+from kindasync.errors import ExecFailed, KindasyncError, NodeError
 from kindasync.events import Bus, PreloadProgress
 from kindasync.node._files import File, only_file, tar_of, tar_stream
 
@@ -74,6 +74,21 @@ class Node:
 
         async with self._connected() as connection:
             return only_file(await read_archive(connection, self.id, path))
+
+    async def published(self, port: int, protocol: str = "tcp") -> str:
+        """Where a port of the node is reached from this machine: "host:port". Raises: NodeError if it is not published; EngineError."""
+        from kindasync.docker.containers import container_inspect
+        from kindasync.docker.system import system_info
+
+        async with self._connected() as connection:
+            facts = await system_info(connection)
+            for binding in (await container_inspect(connection, self.id)).ports:
+                if (binding.container_port, binding.protocol) == (port, protocol) and binding.host_port:
+                    return f"{facts.reached_host(binding.host_ip)}:{binding.host_port}"
+        raise NodeError(
+            f"port {port}/{protocol} of node {self.name} is not published",
+            hint="extraPortMappings publish ports, when a cluster is created",
+        )
 
     async def logs(self, *, tail: str = "all") -> str:
         """What the node has printed to its console. Raises: NotFound; EngineError."""

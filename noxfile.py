@@ -1,0 +1,134 @@
+"""Everything that is checked, by name. `nox` alone: lint, types and tests; no Docker, about a minute.
+
+Sessions that need an Engine use the one that the environment names; `scripts/test` makes sure that there is one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import nox
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+TEST = nox.project.dependency_groups(PROJECT, "test")
+CHECK = nox.project.dependency_groups(PROJECT, "check")
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting and lint, the shell scripts' syntax and Go's formatting included."""
+    session.install(*CHECK)
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".", *session.posargs)
+    scripts = ["scripts/bootstrap", "scripts/quickstart", "scripts/test", ".ci/run", "node-image/build-program", "node-image/base/customize"]
+    for script in scripts:
+        session.run("sh", "-n", script, external=True, silent=True)
+    for script in ("node-image/store", "node-image/base/rootfs/usr/local/bin/entrypoint"):
+        session.run("bash", "-n", script, external=True, silent=True)
+    if shutil.which("gofmt"):
+        unformatted = session.run("gofmt", "-l", "node-image/kube", external=True, silent=True)
+        if unformatted:
+            session.error(f"gofmt would change: {unformatted}")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, over everything."""
+    session.install("-e", ".", "nox", *CHECK, *TEST)
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that needs no Engine: decisions, and the Engine layer against FakeEngine."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "not engine and not cluster", *session.posargs)
+
+
+@nox.session
+def engine(session: nox.Session) -> None:
+    """The contract of the Engine layer, and what can go wrong, on a real Engine."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "engine and not stress", *session.posargs)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Real clusters, as users have them."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "cluster and not stress", *session.posargs)
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """The long ones: 200 boots, interrupted creates, the kind program beside us."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "stress", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Create beside the kind program, on the same image, in one run."""
+    session.install("-e", ".")
+    session.run("python", "benchmarks/create.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """sdist and wheel; the wheel, alone in an empty environment, has to run."""
+    session.install("build")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    (wheel,) = dist.glob("*.whl")
+    with tempfile.TemporaryDirectory() as empty:
+        session.run("python", "-m", "venv", f"{empty}/venv", silent=True)
+        python, command = f"{empty}/venv/bin/python", f"{empty}/venv/bin/kindasync"
+        session.run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel), external=True)
+        with session.chdir(empty):
+            session.run(command, "--version", external=True)
+            session.run(command, "create", "cluster", "--help", external=True, silent=True)
+            session.run(command, "build", "node-image", "--dry-run", external=True)
+            fake = "from kindasync.testing import FakeEngine\nwith FakeEngine() as fake: print(fake.url)"
+            session.run(python, "-c", fake, external=True)
+
+
+@nox.session
+def arm64(session: nox.Session) -> None:
+    """The Go parts of the node image for another architecture."""
+    out = Path(session.create_tmp()) / "arm64"
+    session.install("-e", ".")
+    session.run("python", "benchmarks/cross_compile.py", "arm64", str(out))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The tests with the oldest versions of everything that pyproject allows."""
+    floors = [requirement.split(";")[0].split(",")[0].replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
+    session.install(*floors, *TEST)
+    session.install("-e", ".", "--no-deps")
+    session.run("pytest", "-m", "not engine and not cluster", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """The tests on every Python that is there."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "not engine and not cluster", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Which lines the tests without Engine reach."""
+    session.install("-e", ".", *TEST, "coverage")
+    session.run("coverage", "run", "--source=kindasync", "-m", "pytest", "-m", "not engine and not cluster", *session.posargs)
+    session.run("coverage", "report", "--skip-covered", "--show-missing")
+
+

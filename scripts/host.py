@@ -1,0 +1,212 @@
+"""The host: makes sure that there is a Docker Engine, and a node image in it. Changes nothing where they are.
+
+Before anything is changed it prints what; on a terminal it asks, unless --yes is given.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from kindasync.build import Options
+from kindasync.build._build import plan_of
+from kindasync.build._debian import KEYRING, unpack_packages
+from kindasync.build._node_image import find_built
+from kindasync.cluster._doctor import CAP_SYS_RESOURCE, INOTIFY_INSTANCES, INOTIFY_WATCHES
+from kindasync.docker import Engine
+from kindasync.docker.system import native_architecture
+from kindasync.errors import EngineMissing, EngineUnreachable, KindasyncError
+
+ENGINE_DIR = Path("/opt/kindasync/engine")
+ENGINE_LOG = Path("/var/log/kindasync-dockerd.log")
+ENGINE_UP_S = 60.0
+# Before 23, dockerd cannot start a privileged container where a capability is missing from the bounding set.
+OLDEST_FOR_MISSING_CAPABILITIES = 23
+NEWER_SUITE = "trixie"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change to this machine: what it is, in words, and how it is done."""
+
+    what: str
+    make: Callable[[], None]
+
+
+def main() -> None:
+    """Set the host up. The exit code is 1 with what is missing and how to get it."""
+    try:
+        anyio.run(set_up)
+    except KindasyncError as error:
+        sys.exit(f"ERROR: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"ERROR: {' '.join(error.cmd)} failed\n{error.stderr or ''}")
+
+
+async def set_up() -> None:
+    """An Engine that answers, and the node image of this checkout in it."""
+    changes = []
+    engine_missing = not await engine_answers()
+    if engine_missing:
+        changes += engine_changes()
+    image_missing = engine_missing or not await image_is_built()
+    if image_missing:
+        changes += build_tool_changes()
+    apply(changes)
+    if engine_missing:
+        await start_engine()
+    if image_missing:
+        subprocess.run([Path(sys.executable).with_name("kindasync"), "build", "node-image"], check=True)
+
+
+async def engine_answers() -> bool:
+    """Whether there is an Engine. One that is named by the environment, or refuses this user, is not replaced: that is an error."""
+    try:
+        engine = Engine.of(None)
+        async with engine.connect():
+            say(f"using the Docker Engine at {engine.endpoint}")
+            return True
+    except EngineMissing:
+        if os.environ.get("DOCKER_HOST"):
+            raise
+        return False
+    except EngineUnreachable:
+        if os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT") or os.geteuid() != 0:
+            raise
+        return False  # a socket that was left behind: nothing listens
+
+
+async def image_is_built() -> bool:
+    """Whether the Engine has the node image that these sources make."""
+    async with Engine.of(None).connect() as connection:
+        return bool(await find_built(connection, plan_of(Options(), default_architecture=native_architecture())))
+
+
+def engine_changes() -> list[Change]:
+    """What it takes to have an Engine here."""
+    if os.geteuid() != 0:
+        raise EngineMissing("no Docker Engine was found", why="installing one needs root", hint="install Docker, or run this as root")
+    changes = []
+    if not shutil.which("dockerd"):
+        changes.append(install("docker.io", "iptables"))
+    if needs_newer_engine():
+        packages = ("docker.io", "containerd")
+        changes.append(
+            Change(
+                what=f"unpack Debian {NEWER_SUITE}'s {' and '.join(packages)} to {ENGINE_DIR}: this machine lacks CAP_SYS_RESOURCE, which older ones need",
+                make=lambda: unpack_engine(packages),
+            )
+        )
+    for name, wanted in (("max_user_instances", INOTIFY_INSTANCES * 2), ("max_user_watches", INOTIFY_WATCHES)):
+        path = Path("/proc/sys/fs/inotify") / name
+        if int(path.read_text()) < wanted:
+            changes.append(Change(what=f"sysctl fs.inotify.{name}={wanted}, until the next boot", make=lambda path=path, wanted=wanted: write(path, wanted)))  # type: ignore[misc]
+    how = "by systemd" if systemd_runs() else f"in the background, logging to {ENGINE_LOG}"
+    changes.append(Change(what=f"start dockerd {how}", make=lambda: None))
+    return changes
+
+
+def needs_newer_engine() -> bool:
+    """Whether the distribution's dockerd is, or would be, too old for this machine's capabilities."""
+    status = Path("/proc/self/status").read_text()
+    bounding = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd:"))
+    if bounding >> CAP_SYS_RESOURCE & 1 or (ENGINE_DIR / "usr/sbin/dockerd").exists():
+        return False
+    command = "dockerd --version" if shutil.which("dockerd") else "apt-cache policy docker.io"
+    output = subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout
+    marker = "version " if "version " in output else "Candidate: "
+    major = output.partition(marker)[2].partition(".")[0]
+    return not major.isdigit() or int(major) < OLDEST_FOR_MISSING_CAPABILITIES
+
+
+def unpack_engine(packages: Sequence[str]) -> None:
+    """Unpack packages of a newer suite, beside those installed."""
+    ENGINE_DIR.mkdir(parents=True, exist_ok=True)
+    anyio.run(lambda: unpack_packages(NEWER_SUITE, packages, ENGINE_DIR, on_line=lambda line: None))
+
+
+def build_tool_changes() -> list[Change]:
+    """What building the node image needs here, and is not here."""
+    architecture = plan_of(Options(), default_architecture=native_architecture()).pins.architecture
+    missing = [package for program, package in (("mmdebstrap", "mmdebstrap"), ("zstd", "zstd")) if not shutil.which(program)]
+    missing += [] if shutil.which(architecture.cc) else architecture.cc_packages
+    missing += [] if KEYRING.exists() else ["debian-archive-keyring"]
+    return [install(*missing)] if missing else []
+
+
+def install(*packages: str) -> Change:
+    """Install packages of the distribution."""
+
+    def make() -> None:
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
+            subprocess.run(["apt-get", "update", "-qq"], check=True, env=env)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True, env=env, stdout=subprocess.DEVNULL)
+
+    return Change(what=f"install, with apt-get: {' '.join(packages)}", make=make)
+
+
+def apply(changes: Sequence[Change]) -> None:
+    """Say what will be changed, ask if there is somebody to ask, and change it."""
+    if not changes:
+        return
+    say("this changes the machine:\n" + "\n".join(f"  - {change.what}" for change in changes))
+    if os.geteuid() != 0:
+        sys.exit("ERROR: that needs root; or use an Engine that is there, and build in containers (kindasync build node-image --help)")
+    if sys.stdin.isatty() and "--yes" not in sys.argv and input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+        sys.exit("nothing was changed")
+    for change in changes:
+        say(change.what)
+        change.make()
+
+
+async def start_engine() -> None:
+    """Start dockerd, and wait until it answers."""
+    began = time.monotonic()
+    process = None
+    if systemd_runs():
+        subprocess.run(["systemctl", "start", "docker"], check=True)
+    else:
+        env = {**os.environ, "PATH": f"{ENGINE_DIR}/usr/bin:{ENGINE_DIR}/usr/sbin:{os.environ['PATH']}"}
+        dockerd = shutil.which("dockerd", path=env["PATH"])
+        assert dockerd is not None  # it was installed
+        with ENGINE_LOG.open("ab") as log:
+            process = subprocess.Popen([dockerd], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    while time.monotonic() - began < ENGINE_UP_S:
+        try:
+            async with Engine.of(None).connect():
+                say(f"the Docker Engine is up after {time.monotonic() - began:.0f} s")
+                return
+        except EngineUnreachable:
+            if process and process.poll() is not None:
+                break
+            await anyio.sleep(0.2)
+    tail = "\n".join(ENGINE_LOG.read_text(errors="replace").splitlines()[-15:]) if ENGINE_LOG.exists() else ""
+    raise EngineUnreachable("dockerd did not come up", why=f"no answer within {ENGINE_UP_S:g} s, or it ended", evidence=tail)
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is this machine's init."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def write(path: Path, value: int) -> None:
+    """Set a kernel parameter."""
+    path.write_text(str(value))
+
+
+def say(text: str) -> None:
+    """Tell the user, on stderr."""
+    print(f"host: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
