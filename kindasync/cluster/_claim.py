@@ -45,6 +45,8 @@ async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Co
         plan_ = plan(config, replace(facts, attempt=attempt))
         node = plan_.first
         with run.step(f"create node {node.name}", node=node.name) as began:
+            if facts.kubeconfig_dir:
+                _state.make_private(Path(facts.kubeconfig_dir))  # before the Engine makes it, for all to read
             try:
                 container_id = await _create(run, node, facts.engine, binds_modules=binds_modules)
             except ApiError as error:
@@ -57,8 +59,6 @@ async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Co
             if any(other.labels.get(RUN_LABEL) != run.id for other in await members(run.connection, run.cluster)):
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
             await _verify_image(run, container_id, node)
-        if facts.kubeconfig_dir:
-            _state.make_private(Path(facts.kubeconfig_dir))
         with run.step(f"start node {node.name}", node=node.name) as began:
             try:
                 await container_start(run.connection, container_id, subject=f"container {node.name}")

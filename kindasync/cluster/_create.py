@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,9 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
 
 async def _create(run: Run, undo: _Undo) -> Created:
     async with anyio.create_task_group() as tasks:
-        # Half a second of imports, beside what the Engine does meanwhile.
-        tasks.start_soon(anyio.to_thread.run_sync, _import_control_plane)
+        # Half a second of imports, beside what the Engine does meanwhile. Nothing of our own: where pytest rewrites it, two
+        # threads that import at once break Python 3.11 (gh-106905).
+        tasks.start_soon(anyio.to_thread.run_sync, import_module, "kubernetes_asyncio.client")
         if await members(run.connection, run.cluster):
             raise already_exists(run.cluster)
         engine = await system_info(run.connection)
@@ -87,10 +89,6 @@ async def _create(run: Run, undo: _Undo) -> Created:
     path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
     run.emit(events.ClusterReady, since=0.0)
     return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=(container,))
-
-
-def _import_control_plane() -> None:
-    import kindasync.cluster._control_plane  # noqa: F401 (for kubernetes_asyncio, which it imports)
 
 
 async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[str, Contract]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import yaml
@@ -23,10 +24,19 @@ def engine_dir(engine_id: str) -> Path:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory, and what is missing above it, for this user alone."""
+    """Make a directory, and what is missing above it, for this user alone.
+
+    An Engine makes it anew, as root's and for all to read, when a node starts whose mount has lost its source.
+    """
     for path in reversed([directory, *directory.parents]):
         if not path.exists():
             path.mkdir(mode=0o700, exist_ok=True)
+    status = directory.stat()
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        directory.rmdir()
+        directory.mkdir(mode=0o700)
+    elif stat.S_IMODE(status.st_mode) != 0o700:
+        directory.chmod(0o700)
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -51,9 +61,11 @@ def write_kubeconfig(directory: Path, kubeconfig: dict[str, object]) -> Path:
 
 
 def forget(directory: Path) -> None:
-    """Remove a cluster's directory, and those above it that were made for it and are empty now."""
+    """Remove a cluster's directory, and those above it, below the home, that are empty now: they were made for it."""
     shutil.rmtree(directory, ignore_errors=True)
-    for parent in (directory.parent, directory.parent.parent):
+    for parent in directory.parents:
+        if parent == Path.home():
+            return
         try:
             parent.rmdir()
         except OSError:

@@ -1,0 +1,135 @@
+"""Fixtures for tests with real clusters: one cluster for the session, and a look at what is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import anyio
+import pytest
+from kubernetes_asyncio.client import CoreV1Api
+
+from kindasync import Cluster, Engine
+from kindasync.cluster._namespaces import make_namespace, remove_namespace
+from kindasync.docker.containers import container_list
+from kindasync.docker.networks import network_list
+from kindasync.docker.system import system_info
+from kindasync.docker.volumes import volume_list
+
+BUSYBOX = "docker.io/kindasync/busybox:trixie"  # in every node image of ours
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs a cluster, and time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(180))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """All that kindasync could leave: names of containers and networks, volumes, files, the user's kubeconfig."""
+
+    containers: frozenset[str]
+    networks: frozenset[str]
+    volumes: frozenset[str]
+    files: frozenset[str]
+    kubeconfig: str
+
+
+async def look(home: Path) -> Left:
+    """What is there now."""
+    async with Engine.of(None).connect() as connection:
+        return Left(
+            containers=frozenset(container.name for container in await container_list(connection)),
+            networks=frozenset(network.name for network in await network_list(connection)),
+            volumes=frozenset(volume.name for volume in await volume_list(connection)),
+            files=frozenset(str(path) for path in home.rglob("*")),
+            kubeconfig=(home / ".kube/config").read_text() if (home / ".kube/config").exists() else "",
+        )
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home for this test alone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def name() -> str:
+    """A cluster name that nothing else has."""
+    return f"test-{token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+async def cluster(anyio_backend: str) -> AsyncIterator[Cluster]:
+    """A cluster that tests share, with one published port."""
+    async with Engine.of(None).connect() as connection:
+        address = (await system_info(connection)).publish_address
+    config = {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "nodes": [{"extraPortMappings": [{"containerPort": 30080, "listenAddress": address}]}],
+    }
+    async with Cluster.running(config) as running:
+        yield running
+
+
+@pytest.fixture
+async def namespace(cluster: Cluster) -> AsyncIterator[str]:
+    """A namespace of the shared cluster, for one test."""
+    name = f"test-{token_hex(3)}"
+    await make_namespace(cluster.kubeconfig, name)
+    yield name
+    await remove_namespace(cluster.kubeconfig, name)
+
+
+def run_cli(*arguments: str, env: Mapping[str, str] | None = None, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "kindasync", *arguments], capture_output=True, text=True, env={**os.environ, **(env or {})}, input=stdin, cwd=cwd, check=False
+    )
+
+
+def pod(name: str, command: Sequence[str], **spec: Any) -> dict[str, Any]:
+    """A pod of the busybox that every node has."""
+    container = {"name": "main", "image": BUSYBOX, "imagePullPolicy": "Never", "command": list(command)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "containers": [{**container, **spec.pop("container", {})}], **spec},
+    }
+
+
+async def pod_ends(core: CoreV1Api, namespace: str, name: str) -> tuple[str, str]:
+    """Wait until a pod has ended; its phase and what it printed."""
+    await pod_is(core, namespace, name, lambda status: status.phase in ("Succeeded", "Failed"))
+    phase = (await core.read_namespaced_pod(name, namespace)).status.phase
+    return phase, await core.read_namespaced_pod_log(name, namespace)
+
+
+async def pod_is(core: CoreV1Api, namespace: str, name: str, wanted: Callable[[Any], bool], *, timeout_s: float = 60) -> None:
+    """Wait, by a watch, until a pod's status is as wanted."""
+    from kubernetes_asyncio.watch import Watch
+
+    last = None
+    with anyio.move_on_after(timeout_s):
+        async with Watch().stream(core.list_namespaced_pod, namespace, field_selector=f"metadata.name={name}") as events:
+            async for event in events:
+                last = event["object"].status
+                if wanted(last):
+                    return
+    raise AssertionError(f"pod {name} is not as wanted after {timeout_s:g} s: {last}")
+
