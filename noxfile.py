@@ -81,6 +81,20 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site; a warning is an error."""
+    session.install("mkdocs>=1.6,<2")
+    session.run("mkdocs", "build", "--strict", "--site-dir", str(Path(session.create_tmp()) / "site"), *session.posargs)
+
+
+@nox.session
+def remote(session: nox.Session) -> None:
+    """The tests with real clusters, on a second Engine over tcp and TLS that shares nothing with this machine. Needs root."""
+    session.install("-e", ".", *TEST)
+    session.run("python", "-m", "tests.cluster.remote", "pytest", "-m", "cluster and not stress", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """sdist and wheel; the wheel, alone in an empty environment, has to run."""
     session.install("build")

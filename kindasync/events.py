@@ -37,7 +37,7 @@ class Event:
             "cluster": self.cluster,
             "node": self.node,
             "stage": self.stage,
-            "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": self.time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "monotonic_s": round(self.monotonic_s, 3),
         }
         own = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -275,7 +275,8 @@ class BuildStepEnded(Timed):
 
 
 Callback = Callable[[Event], Awaitable[None] | None]
-"""A listener. A plain function runs in a worker thread, so that one which blocks delays nobody; a coroutine function runs in the event loop."""
+"""A listener. A plain function runs in a worker thread, so that one which blocks delays nobody; a coroutine function runs in the
+event loop, and so does what a plain function returns to be awaited."""
 
 Clock = Callable[[], float]
 
@@ -383,7 +384,9 @@ async def _deliver(queue: _Queue, listener: Callback | Bus, scope: anyio.CancelS
             elif inspect.iscoroutinefunction(listener):
                 await listener(event)
             else:
-                await anyio.to_thread.run_sync(listener, event, abandon_on_cancel=True)
+                result = await anyio.to_thread.run_sync(listener, event, abandon_on_cancel=True)
+                if inspect.isawaitable(result):
+                    await result
 
 
 def structlog_listener(logger: Any = None) -> Callback:

@@ -52,8 +52,9 @@ class KubernetesVersion:
 
     def _key(self) -> tuple[object, ...]:
         # A release is greater than all its pre-releases; numbers are less than words.
-        parts = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre_release.split(".")] if self.pre_release else []
-        return self.major, self.minor, self.patch, not self.pre_release, parts
+        parts = self.pre_release.split(".") if self.pre_release else ()
+        identifiers = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+        return self.major, self.minor, self.patch, not self.pre_release, identifiers
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, KubernetesVersion) else NotImplemented
@@ -62,4 +63,4 @@ class KubernetesVersion:
         return self._key() < other._key() if isinstance(other, KubernetesVersion) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((self.major, self.minor, self.patch, self.pre_release))
+        return hash(self._key())

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -108,7 +109,7 @@ def engine_changes() -> list[Change]:
     for name, wanted in (("max_user_instances", INOTIFY_INSTANCES * 2), ("max_user_watches", INOTIFY_WATCHES)):
         path = Path("/proc/sys/fs/inotify") / name
         if int(path.read_text()) < wanted:
-            changes.append(Change(what=f"sysctl fs.inotify.{name}={wanted}, until the next boot", make=lambda path=path, wanted=wanted: write(path, wanted)))  # type: ignore[misc]
+            changes.append(Change(what=f"sysctl fs.inotify.{name}={wanted}, until the next boot", make=partial(write, path, wanted)))
     how = "by systemd" if systemd_runs() else f"in the background, logging to {ENGINE_LOG}"
     changes.append(Change(what=f"start dockerd {how}", make=lambda: None))
     return changes
@@ -130,7 +131,7 @@ def needs_newer_engine() -> bool:
 def unpack_engine(packages: Sequence[str]) -> None:
     """Unpack packages of a newer suite, beside those installed."""
     ENGINE_DIR.mkdir(parents=True, exist_ok=True)
-    anyio.run(lambda: unpack_packages(NEWER_SUITE, packages, ENGINE_DIR, on_line=lambda line: None))
+    anyio.run(lambda: unpack_packages(NEWER_SUITE, packages, ENGINE_DIR, on_line=say))
 
 
 def build_tool_changes() -> list[Change]:
@@ -149,7 +150,9 @@ def install(*packages: str) -> Change:
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
             subprocess.run(["apt-get", "update", "-qq"], check=True, env=env)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True, env=env, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True, env=env, stdout=subprocess.DEVNULL
+        )
 
     return Change(what=f"install, with apt-get: {' '.join(packages)}", make=make)
 
@@ -198,9 +201,9 @@ def systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def write(path: Path, value: int) -> None:
+def write(parameter: Path, value: int) -> None:
     """Set a kernel parameter."""
-    path.write_text(str(value))
+    parameter.write_text(str(value))
 
 
 def say(text: str) -> None:

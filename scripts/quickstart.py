@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -18,7 +19,7 @@ from kindasync.docker.system import system_info
 
 NAME = "kind"
 NODE_PORT = 30080
-POD = {
+POD: Any = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": "hello", "labels": {"app": "hello"}},
@@ -34,7 +35,7 @@ POD = {
         ],
     },
 }
-SERVICE = {
+SERVICE: Any = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": "hello"},
@@ -89,7 +90,7 @@ def main() -> None:
     """Everything, from a machine without Docker to the page."""
     host.main()
     if NAME not in anyio.run(Cluster.list):
-        command = [Path(sys.executable).with_name("kindasync"), "create", "cluster", "--name", NAME, "--config", "-"]
+        command = [str(Path(sys.executable).with_name("kindasync")), "create", "cluster", "--name", NAME, "--config", "-"]
         if subprocess.run(command, input=config(anyio.run(publish_address)), text=True, check=False).returncode:
             sys.exit(1)
     url = anyio.run(say_hello)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr
@@ -54,9 +55,12 @@ def split_settings(arguments: Sequence[str]) -> tuple[Settings, list[str]]:
             quiet = True
         elif flag in ("-v", "--verbosity"):
             number = value if equals else next(rest, "")
-            if not number.lstrip("-").isdigit():
-                raise click.UsageError(f'{flag} needs a number, not "{number}"')
-            verbosity = int(number)
+            try:
+                verbosity = int(number)
+            except ValueError as error:
+                raise click.UsageError(f'{flag} needs a number, not "{number}"') from error
+        elif re.fullmatch(r"-v\d+", argument):
+            verbosity = int(argument[2:])
         else:
             others.append(argument)
     return Settings(verbosity=verbosity, quiet=quiet), others

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kindasync.cluster._supported import unsupported
 from kindasync.config import ClusterConfig, Role, load, problems_of
 from kindasync.config._rules import name_problems
 from kindasync.docker._engine import Engine
@@ -172,7 +173,7 @@ def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
         config = ClusterConfig()
     if not isinstance(config, ClusterConfig):
         config = load(config)
-    problems = [*name_problems(name or ""), *problems_of(config)]
+    problems = [*name_problems(name or ""), *problems_of(config), *unsupported(config)]
     if problems:
         raise ConfigInvalid(problems)
     return replace(config, name=name) if name else config

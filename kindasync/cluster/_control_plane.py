@@ -28,9 +28,9 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
 
     kubeadm and we work at the same time, on different objects. Raises: StepFailed; NotReady.
     """
-    confs = first.confs
+    confs, proxy_mode = first.confs, run.request.config.networking.kube_proxy_mode
     if not first.initialised:
-        await _run_kubeadm(run, first, kubeadm.init_argv())
+        await _run_kubeadm(run, first, kubeadm.init_argv(proxy_mode=proxy_mode))
         confs = await read_confs(run, first.container)
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
     super_admin = for_cluster(confs.get("super-admin.conf") or confs["admin.conf"], run.cluster, server)
@@ -38,7 +38,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
             if first.initialised:
-                tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES))
+                tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES, proxy_mode=proxy_mode))
             with run.step("reach the API server") as began:
                 await _wait_up(api, server)
                 run.emit(events.ApiServerUp, since=began, server=server)

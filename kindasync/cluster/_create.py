@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
     async with anyio.create_task_group() as tasks:
         # Half a second of imports, beside what the Engine does meanwhile. Nothing of our own: where pytest rewrites it, two
         # threads that import at once break Python 3.11 (gh-106905).
-        tasks.start_soon(anyio.to_thread.run_sync, import_module, "kubernetes_asyncio.client")
+        tasks.start_soon(anyio.to_thread.run_sync, partial(import_module, "kubernetes_asyncio.client"))
         if await members(run.connection, run.cluster):
             raise already_exists(run.cluster)
         engine = await system_info(run.connection)
@@ -154,8 +155,10 @@ class _Undo:
             return
         began = run.bus.elapsed_s()
         failures = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)
-        if self.claimed and not failures:
-            _state.forget(private_dir(self.engine_id, run.cluster))
+        if not failures:
+            directory = private_dir(self.engine_id, run.cluster)
+            # Until the name is ours, the directory could be of another process's cluster: then it is not empty.
+            _state.forget(directory) if self.claimed else _state.remove_empty(directory)
         for failure in failures:
             error.add_note(f"left behind: {failure}")
         run.emit(events.RolledBack, since=began, left_behind=tuple(failure.what for failure in failures))

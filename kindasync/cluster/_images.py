@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kindasync.docker import Connection
-from kindasync.docker.images import Image, ImageProgress, image_create, image_inspect, image_list
+from kindasync.docker.images import Image, ImageProgress, image_create, image_inspect, image_list, split_reference
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import ApiError, ImageUnusable, NotFound, StreamFailed
+from kindasync.errors import ApiError, ImageUnusable, KindasyncError, NotFound, StreamFailed
 from kindasync.events import Bus, ImagePulled, ImagePullProgress
 from kindasync.node._contract import LABEL, Contract, contract_of
 from kindasync.versions import KubernetesVersion
@@ -79,8 +80,11 @@ def kubernetes_version(reference: str, image: Image | None) -> str:
     """The Kubernetes version of an image, by its label, else by its tag, as kind's images have it; empty if neither says."""
     if image and KUBERNETES_LABEL in image.labels:
         return image.labels[KUBERNETES_LABEL]
-    tag = reference.partition("@")[0].rpartition(":")[2]
-    return tag if tag.startswith("v") else ""
+    _, tag = split_reference(reference.partition("@")[0])
+    try:
+        return str(KubernetesVersion.parse(tag)) if tag.startswith("v") else ""
+    except KindasyncError:
+        return ""
 
 
 def _release(minor: str) -> tuple[int, int]:
@@ -96,7 +100,7 @@ async def _pull(connection: Connection, facts: EngineFacts, reference: str, bus:
             event = ImagePullProgress(cluster=cluster, subject=progress.layer, current=progress.current, total=progress.total)
             bus.emit(event)
 
-    auth = registry_auth(reference, Path.home() / ".docker" / "config.json")
+    auth = registry_auth(reference, Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json")
     try:
         await image_create(connection, reference, platform=f"linux/{facts.architecture}", auth=auth, report=report)
     except (ApiError, StreamFailed) as error:
@@ -115,10 +119,14 @@ def registry_auth(reference: str, config: Path) -> Mapping[str, str] | None:
     Those in a credential helper are not read: that would mean to start a program.
     """
     first, slash, _ = reference.partition("/")
-    registry = first if slash and ("." in first or ":" in first or first == "localhost") else "https://index.docker.io/v1/"
+    registry = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+    if registry in ("docker.io", "index.docker.io"):
+        registry = "https://index.docker.io/v1/"
     try:
         entry = json.loads(config.read_text())["auths"][registry]
+        if entry.get("identitytoken"):
+            return {"identitytoken": str(entry["identitytoken"]), "serveraddress": registry}
         username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return {"username": username, "password": password, "serveraddress": registry}

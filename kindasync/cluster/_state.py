@@ -6,7 +6,6 @@ It lies in the user's state directory, which survives a logout and a reboot, key
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -62,12 +61,20 @@ def write_kubeconfig(directory: Path, kubeconfig: dict[str, object]) -> Path:
 
 def forget(directory: Path) -> None:
     """Remove a cluster's directory, and those above it, below the home, that are empty now: they were made for it."""
-    shutil.rmtree(directory, ignore_errors=True)
-    for parent in directory.parents:
-        if parent == Path.home():
+    for path in directory.iterdir() if directory.is_dir() else ():
+        path.unlink()
+    remove_empty(directory)
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a directory if it is empty, and those above it, below the home, that are empty then."""
+    for path in (directory, *directory.parents):
+        if path == Path.home():
             return
         try:
-            parent.rmdir()
+            path.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 from kindasync.cluster import _addresses
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL, node_names
@@ -12,8 +13,11 @@ from kindasync.config import DEFAULT_NAME, PICKED_BY_ENGINE, PICKED_BY_KINDASYNC
 from kindasync.docker.containers import PortBinding
 from kindasync.docker.networks import Subnet
 from kindasync.docker.system import LOOPBACK, EngineFacts
+from kindasync.errors import ClusterError
 from kindasync.node._kubeadm import API_PORT
 from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL, NodeSpec
+
+Candidate = TypeVar("Candidate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +84,14 @@ class Plan:
 def plan(config: ClusterConfig, facts: Facts) -> Plan:
     """Decide everything. Pure: the same arguments give the same plan.
 
-    Raises: ClusterError if addresses or podCIDRs are used up.
+    Raises: ClusterError if addresses, host ports or podCIDRs are used up.
     """
     cluster = config.name or DEFAULT_NAME
     ordered = sorted(config.nodes, key=lambda node: node.role is not Role.CONTROL_PLANE)  # control planes first, else as written
     names = list(node_names(cluster, (node.role for node in ordered)))
     nodes = []
-    taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports)
+    asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {config.networking.api_server_port}
+    taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
         address = _address(facts, taken_addresses, name)
         taken_addresses.add(address)
@@ -136,8 +141,13 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
 def _address(facts: Facts, taken: set[str], name: str) -> str:
     if not facts.subnet:
         return ""
-    candidates = _addresses.candidate_addresses(facts.subnet, taken, name)
-    return next(islice(candidates, facts.attempt, None))
+    return _nth(_addresses.candidate_addresses(facts.subnet, taken, name), facts.attempt, f"address in subnet {facts.subnet.subnet}")
+
+
+def _nth(candidates: Iterator[Candidate], attempt: int, what: str) -> Candidate:
+    for candidate in islice(candidates, attempt, None):
+        return candidate
+    raise ClusterError(f"no {what} is left to try", hint="delete clusters that are not used")
 
 
 def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int], name: str) -> tuple[PortBinding, ...]:
@@ -155,8 +165,7 @@ def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int
     for container_port, protocol, host_ip, asked in wanted:
         host_port = 0 if asked == PICKED_BY_ENGINE else asked
         if asked == PICKED_BY_KINDASYNC:
-            candidates = _addresses.candidate_ports(taken, f"{name} {container_port} {protocol}")
-            host_port = next(islice(candidates, facts.attempt, None))
+            host_port = _nth(_addresses.candidate_ports(taken, f"{name} {container_port} {protocol}"), facts.attempt, "host port")
             taken.add(host_port)
         result.append(PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=host_port))
     return tuple(result)

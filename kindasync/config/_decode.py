@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,6 +41,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 Integer = Annotated[int, _number_or_truth("an integer")]
 Boolean = Annotated[bool, _number_or_truth("true or false")]
 OneOf = BeforeValidator(_text)
+Loc = tuple[int | str, ...]
 
 
 class _Model(BaseModel):
@@ -184,7 +185,7 @@ def _decoded(value: object, problems: list[Problem]) -> document.ClusterConfig:
         try:
             config = _Cluster.model_validate(value).frozen()
         except ValidationError as error:
-            problems = problems + [_problem(item) for item in error.errors()]
+            problems = problems + [_problem(item) for item in error.errors()] + _problems_beside(value, error.errors())
     if config:
         problems = problems + problems_of(config)
     if problems:
@@ -193,10 +194,44 @@ def _decoded(value: object, problems: list[Problem]) -> document.ClusterConfig:
     return config
 
 
-def _problem(error: Any) -> Problem:
+def _problems_beside(value: object, errors: Sequence[Any]) -> list[Problem]:
+    """What the rules say about the parts of a document whose shape is right."""
+    broken = {error["loc"] if error["type"] == "extra_forbidden" else _unit(error["loc"]) for error in errors}
+    rest = _without(value, broken)
+    if not isinstance(rest, dict):
+        return []
+    try:
+        config = _Cluster.model_validate({"kind": "Cluster", "apiVersion": API_VERSION, **rest}).frozen()
+    except ValidationError:
+        return []
+    left_out = tuple(_path(loc) for loc in broken)
+    return [problem for problem in problems_of(config) if not problem.path.startswith(left_out)]
+
+
+def _unit(loc: Loc) -> Loc:
+    """What to leave out if `loc` is broken: all that the rules see together with it."""
+    if loc[:1] != ("nodes",):
+        return loc[:1]
+    return loc[:4] if len(loc) > 2 and loc[2] in ("extraMounts", "extraPortMappings") else loc[:3]
+
+
+def _without(value: object, broken: set[Loc], path: Loc = ()) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without(item, broken, (*path, key)) for key, item in value.items() if (*path, key) not in broken}
+    if isinstance(value, list):
+        return [{} if (*path, index) in broken else _without(item, broken, (*path, index)) for index, item in enumerate(value)]
+    return value
+
+
+def _path(loc: Loc) -> str:
     path = ""
-    for part in error["loc"]:
+    for part in loc:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def _problem(error: Any) -> Problem:
+    path = _path(error["loc"])
     given = error.get("input")
     match error["type"]:
         case "extra_forbidden":

@@ -87,6 +87,8 @@ def _subnet_problems(texts: tuple[str, ...], family: IPFamily, path: str) -> Ite
     networks: list[IPv4Network | IPv6Network] = []
     for text in texts:
         try:
+            if not re.fullmatch(r".+/\d+", text):
+                raise ValueError(text)  # ip_network would take an address, or a mask, too
             networks.append(ip_network(text, strict=False))
         except ValueError:
             yield Problem(path=path, message=f'"{text}" is not a CIDR, such as 10.244.0.0/16')

@@ -27,12 +27,15 @@ class Scalar(str):
 
 
 def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
-    """The documents of a YAML stream, as dicts and lists of `Scalar`; and what is wrong with its syntax."""
+    """The documents of a YAML stream that are not empty, as dicts and lists of `Scalar`; and what is wrong with its syntax."""
     problems: list[Problem] = []
     documents: list[Any] = []
     try:
         nodes = yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        documents.extend(_value(node, "", problems) for node in nodes if node is not None)
+        values = (_value(node, "", problems) for node in nodes if node is not None)
+        documents.extend(value for value in values if value is not None)
+    except RecursionError:  # by an alias, or by thousands of brackets
+        problems.append(Problem(path="", message="not a configuration: it contains itself, or is nested without end"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -47,10 +50,24 @@ def _value(node: yaml.Node, path: str, problems: list[Problem]) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, f"{path}[{index}]", problems) for index, item in enumerate(node.value)]
     result: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for key_node, value_node in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # <<: *other
+            sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            for source in sources:
+                merged = {**_mapping(source, path, problems), **merged}  # the first source that has a key wins
+            continue
         key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else str(key_node.tag)
         below = f"{path}.{key}" if path else key
         if key in result:
             problems.append(Problem(path=below, message=f"given twice, the second time in line {key_node.start_mark.line + 1}"))
         result[key] = _value(value_node, below, problems)
-    return result
+    return merged | result
+
+
+def _mapping(node: yaml.Node, path: str, problems: list[Problem]) -> dict[str, Any]:
+    value = _value(node, path, problems)
+    if isinstance(value, dict):
+        return value
+    problems.append(Problem(path=f"{path}.<<" if path else "<<", message="must be a mapping, or a list of them"))
+    return {}

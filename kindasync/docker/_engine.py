@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 OLDEST_API = (1, 41)  # 20.10: the first with private cgroup namespaces
 NEWEST_API = (1, 52)  # the newest that the tests have spoken, against a real Engine or the fake
+Answer = TypeVar("Answer")
 UNARY_S = 60.0  # no operation that is answered at once takes longer, however busy the Engine
 
 
@@ -132,7 +134,7 @@ class Connection:
                 why=f"no answer within {timeout_s:g} s",
                 hint="see the Engine's log and the load of its host",
             ) from error
-        if reply.status >= 400:
+        if not (reply.status < 300 or reply.status == 304):
             raise refused(call, reply.status, reply.body)
         return reply
 
@@ -153,8 +155,7 @@ class Connection:
 
         Cancellation: takes effect after the answer, or after `timeout_s`.
         """
-        with anyio.CancelScope(shield=True):
-            return await self.request_json(call, timeout_s=timeout_s)
+        return await answered(self.request_json(call, timeout_s=timeout_s))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[StreamedReply]:
@@ -163,7 +164,7 @@ class Connection:
         Raises: ApiError as the Engine refused; EngineUnreachable; ConnectionLost.
         """
         async with self.http.stream(self._request(call)) as reply:
-            if reply.status >= 400:
+            if reply.status >= 300:
                 raise refused(call, reply.status, await reply.read())
             yield reply
 
@@ -190,6 +191,31 @@ class Connection:
         if self.api_version:
             path = f"/v{self.api_version[0]}.{self.api_version[1]}{path}"
         return Request(method=call.method, path=path, params=call.params, headers=headers, body=body)
+
+
+async def answered(request: Coroutine[Any, Any, Answer]) -> Answer:
+    """What `request` returns or raises, however often the waiting for it is cancelled.
+
+    A shielded scope keeps anyio's cancellation out, but not asyncio's own (`Task.cancel`, as by Ctrl-C in `asyncio.run`, or
+    `asyncio.timeout`): only another task is safe from that.
+    Cancellation: takes effect at the caller's next await, or if `request` raises, instead of that.
+    """
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        task = asyncio.create_task(request)
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled and (task.cancelled() or task.exception()):
+        raise cancelled
+    if cancelled:
+        waiting.uncancel()
+        waiting.cancel(*cancelled.args)
+    return task.result()
 
 
 def refused(call: Call, status: int, body: bytes) -> ApiError:

@@ -40,18 +40,29 @@ class FrameDecoder:
                     raise StreamFailed("the Engine sent output without frames where frames were due", why=repr(self._header))
                 self._header = b""
 
+    @property
+    def within_frame(self) -> bool:
+        """Whether more of a frame is still to come."""
+        return bool(self._header or self._remaining)
+
     def finish(self) -> None:
         """Raises: StreamFailed if the output ended within a frame."""
-        if self._header or self._remaining:
+        if self.within_frame:
             raise StreamFailed("the Engine's output ended within a frame", why=f"{self._remaining} bytes were still to come")
 
 
 async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
     """(stream, data) of framed output. Raises: StreamFailed, also for an error that the Engine sends as a frame; what `chunks` raises."""
     decoder = FrameDecoder()
+    error = b""
     async for chunk in chunks:
         for stream, data in decoder.feed(chunk):
             if stream == SYSTEM_ERROR:
-                raise StreamFailed("the Engine ended the output with an error", why=data.decode(errors="replace"))
-            yield stream, data
+                error += data  # which may come in parts, too
+            else:
+                yield stream, data
+        if error and not decoder.within_frame:
+            break
+    if error:
+        raise StreamFailed("the Engine ended the output with an error", why=error.decode(errors="replace"))
     decoder.finish()

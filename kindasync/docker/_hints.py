@@ -48,14 +48,21 @@ _TABLE = (
         ),
         "free the port, or ask for another one",
     ),
-    _Row(Refusal.ADDRESS_TAKEN, ("address already in use", "requested address is not available", "no available ipv4 addresses")),
+    _Row(
+        Refusal.ADDRESS_TAKEN,
+        ("address already in use", "is already allocated to container", "is not available in range set", "no available ipv4 addresses"),
+    ),
     _Row(
         Refusal.SUBNETS_OVERLAP,
         ("pool overlaps", "networks have overlapping", "is already used on the host or by another config", "overlaps with"),
     ),
     _Row(
         Refusal.NO_SUBNET_LEFT,
-        ("could not find an available, non-overlapping", "all predefined address pools have been fully subnetted"),
+        (
+            "could not find an available, non-overlapping",
+            "all predefined address pools have been fully subnetted",
+            "could not find free subnet",
+        ),
         "remove networks that are not used (docker network prune), or give the Engine more address pools",
     ),
     _Row(
@@ -71,17 +78,17 @@ _TABLE = (
     _Row(Refusal.MOUNT_SOURCE_MISSING, ("bind source path does not exist", "mounts denied", "is not shared from the host", "statfs")),
     _Row(Refusal.NO_EXIT_EVENT, ("did not receive an exit event", "tried to kill container, but")),
     _Row(Refusal.BEING_REMOVED, ("is already in progress", "marked for removal")),
-    _Row(Refusal.NETWORK_IN_USE, ("has active endpoints",)),
+    _Row(Refusal.NETWORK_IN_USE, ("has active endpoints", "network is being used")),
     _Row(Refusal.NETWORK_EXISTS, ("already exists", "network name already used")),
+    _Row(
+        Refusal.OUT_OF_INOTIFY,  # before DISK_FULL: the kernel says "no space left on device" for watches, too
+        ("too many open files", "inotify"),
+        "raise fs.inotify.max_user_instances to 1024 and fs.inotify.max_user_watches to 524288 (sysctl)",
+    ),
     _Row(
         Refusal.DISK_FULL,
         ("no space left on device", "disk quota exceeded"),
         "free disk space on the Engine's host (docker system df shows what uses it)",
-    ),
-    _Row(
-        Refusal.OUT_OF_INOTIFY,
-        ("too many open files", "inotify"),
-        "raise fs.inotify.max_user_instances to 1024 and fs.inotify.max_user_watches to 524288 (sysctl)",
     ),
     _Row(
         Refusal.NO_PRIVILEGE,
@@ -90,7 +97,7 @@ _TABLE = (
     ),
     _Row(
         Refusal.UNAUTHORIZED,
-        ("unauthorized", "authentication required", "denied:"),
+        ("unauthorized", "authentication required", "access denied for", "denied: requested access", "from registry: denied", ": denied"),
         "docker login to the registry, or give an image you may pull",
     ),
 )

@@ -26,10 +26,12 @@ class JsonDecoder:
         """The objects that `chunk` completes. Raises: StreamFailed for what is not JSON, or too long."""
         self._rest = (self._rest + self._text.decode(chunk)).lstrip()
         while self._rest:
+            if self._rest[0] != "{":
+                raise StreamFailed(f"the stream of {self._operation} is not JSON objects", why=self._rest[:200])
             try:
                 value, end = self._decoder.raw_decode(self._rest)
             except ValueError as error:
-                if len(self._rest) > MAX_MESSAGE_CHARACTERS or self._rest[0] != "{":
+                if len(self._rest) > MAX_MESSAGE_CHARACTERS:
                     raise StreamFailed(f"the stream of {self._operation} is not JSON", why=self._rest[:200]) from error
                 return
             self._rest = self._rest[end:].lstrip()
@@ -37,6 +39,7 @@ class JsonDecoder:
 
     def finish(self) -> None:
         """Raises: StreamFailed if the stream ended within an object."""
+        self._rest += self._text.decode(b"", final=True)
         if self._rest:
             raise StreamFailed(f"the stream of {self._operation} ended within a message", why=self._rest[:200])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from urllib.parse import quote
 
 import anyio
 
-from kindasync.docker._engine import Call, Connection, Labels, filters, required
+from kindasync.docker._engine import Call, Connection, Labels, answered, filters, required
 from kindasync.docker._frames import demultiplexed
 from kindasync.docker._hints import Refusal, refusal_of
-from kindasync.errors import ApiError, NotFound
+from kindasync.docker._json_stream import messages
+from kindasync.errors import ApiError, NotFound, StreamFailed
 
 STOP_GRACE_S = 10
 REMOVE_ATTEMPTS = 5
@@ -211,8 +211,7 @@ async def container_start(connection: Connection, container: str, *, subject: st
     Cancellation: takes effect after the answer.
     """
     call = _call("ContainerStart", "POST", container, "/start", subject=subject)
-    with anyio.CancelScope(shield=True):
-        await connection.request(call, timeout_s=120)
+    await answered(connection.request(call, timeout_s=120))
 
 
 async def container_inspect(connection: Connection, container: str) -> Container:
@@ -226,6 +225,7 @@ async def container_inspect(connection: Connection, container: str) -> Container
 async def container_list(connection: Connection, *, labels: Labels | None = None, network: str = "") -> tuple[Container, ...]:
     """All containers of any state that have the labels (None: any value), and are in the network, if one is given.
 
+    `network` is its name: by its ID, the Engine finds only those that have been started.
     Source: Docker Engine API, ContainerList, GET /containers/json.
     """
     params = {"all": "1", "filters": filters(labels, network=network)}
@@ -283,10 +283,16 @@ async def container_wait(connection: Connection, container: str, *, condition: s
     """Wait until the container has ended ("not-running"), ends next ("next-exit") or is gone ("removed"); its exit code.
 
     Source: Docker Engine API, ContainerWait, POST /containers/{id}/wait. No timeout: the caller has one.
+    Raises: NotFound; StreamFailed if the Engine's waiting fails; ConnectionLost.
     """
     call = _call("ContainerWait", "POST", container, "/wait", params={"condition": condition})
     async with connection.stream(call) as reply:
-        return int(required("ContainerWait", json.loads(await reply.read()), "StatusCode"))
+        async for message in messages("ContainerWait", reply.chunks()):
+            failure = (message.get("Error") or {}).get("Message")
+            if failure:
+                raise StreamFailed(f"the Docker Engine could not wait for container {container}", why=failure)
+            return int(required("ContainerWait", message, "StatusCode"))
+    raise StreamFailed(f"the Docker Engine ended the waiting for container {container}", why="it sent no exit code")
 
 
 @asynccontextmanager

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from kindasync.docker._engine import Call, Connection, Labels, filters
 from kindasync.docker._json_stream import messages
 from kindasync.errors import ConnectionLost, StreamFailed
+
+if TYPE_CHECKING:
+    from kindasync.transport._http import StreamedReply
 
 RESUMES = 5
 RESUME_PAUSE_S = 0.2
@@ -28,37 +32,70 @@ class EngineEvent:
     time_ns: int
 
 
-async def system_events(connection: Connection, *, labels: Labels | None = None, since_ns: int | None = None) -> AsyncIterator[EngineEvent]:
-    """Events from now on (or since a time), until the caller stops. They are hints; inspect is the truth.
+@asynccontextmanager
+async def system_events(
+    connection: Connection, *, labels: Labels | None = None, since_ns: int | None = None
+) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+    """Events from now on (or since a time), while the context is open: it is subscribed when it opens, so what is done in it is told.
 
-    Source: Docker Engine API, SystemEvents, GET /events. A connection that ends is made again from the last event on;
-    what the Engine then repeats is dropped.
-    Raises: ConnectionLost or StreamFailed after RESUMES times without any event in between; EngineUnreachable.
+    Source: Docker Engine API, SystemEvents, GET /events. They are hints; inspect is the truth. Only objects that have labels
+    pass a filter by labels: containers and images, not what the Engine tells of networks and volumes.
+    A connection that ends is made again from the last event on; what the Engine then repeats is dropped. Before the first
+    event it is made again from the second of the subscription on, so that what came just before may be told, too.
+    Raises: EngineUnreachable; and from the iterator, ConnectionLost or StreamFailed after RESUMES times without any event in between.
     """
-    last_ns, seen_at_last = since_ns, set[tuple[str, str]]()
-    failures = 0
-    while True:
-        params = {"filters": filters(labels), "since": _timestamp(last_ns)}
-        try:
-            async with connection.stream(Call("SystemEvents", "GET", "/events", params=params)) as reply:
-                if last_ns is None:
-                    last_ns = _subscribed_ns(reply.headers)
-                async for message in messages("SystemEvents", reply.chunks()):
+    async with AsyncExitStack() as stack:
+        subscription = _Subscription(connection, labels, since_ns, stack)
+        await subscription.begin()
+        yield subscription.events()
+
+
+class _Subscription:
+    """A stream of events and, when it has ended, the next one from there on. `stack` holds the one that is open."""
+
+    def __init__(self, connection: Connection, labels: Labels | None, since_ns: int | None, stack: AsyncExitStack) -> None:
+        self._connection = connection
+        self._labels = labels
+        self._last_ns = since_ns
+        self._seen_at_last: set[tuple[str, str]] = set()
+        self._stack = stack
+
+    async def begin(self) -> None:
+        params = {"filters": filters(self._labels), "since": _timestamp(self._last_ns)}
+        call = Call("SystemEvents", "GET", "/events", params=params)
+        self._reply: StreamedReply = await self._stack.enter_async_context(self._connection.stream(call))
+        if self._last_ns is None:
+            self._last_ns = _subscribed_ns(self._reply.headers)
+
+    async def events(self) -> AsyncIterator[EngineEvent]:
+        failures = 0
+        while True:
+            try:
+                if failures:
+                    await self.begin()
+                async for message in messages("SystemEvents", self._reply.chunks()):
                     event = _event(message)
-                    key = (event.id, event.action)
-                    if last_ns is not None and (event.time_ns < last_ns or (event.time_ns == last_ns and key in seen_at_last)):
-                        continue
-                    if event.time_ns != last_ns:
-                        last_ns, seen_at_last = event.time_ns, set()
-                    seen_at_last.add(key)
-                    failures = 0
-                    yield event
-            raise ConnectionLost("the Engine ended its stream of events", hint="see whether the Engine is still running")
-        except (ConnectionLost, StreamFailed):
-            failures += 1
-            if failures > RESUMES:
-                raise
-        await anyio.sleep(RESUME_PAUSE_S)
+                    if self._is_new(event):
+                        failures = 0
+                        yield event
+                raise ConnectionLost("the Engine ended its stream of events", hint="see whether the Engine is still running")
+            except (ConnectionLost, StreamFailed):
+                failures += 1
+                if failures > RESUMES:
+                    raise
+            await self._stack.aclose()
+            await anyio.sleep(RESUME_PAUSE_S)
+
+    def _is_new(self, event: EngineEvent) -> bool:
+        key = (event.id, event.action)
+        if self._last_ns is not None and event.time_ns < self._last_ns:
+            return False
+        if event.time_ns != self._last_ns:
+            self._last_ns, self._seen_at_last = event.time_ns, set()
+        elif key in self._seen_at_last:
+            return False
+        self._seen_at_last.add(key)
+        return True
 
 
 def _subscribed_ns(headers: Mapping[str, str]) -> int | None:

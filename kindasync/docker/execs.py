@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import anyio
 
 from kindasync.docker._engine import Call, Connection, required
 from kindasync.docker._frames import STDERR, demultiplexed
-from kindasync.errors import EngineError
+from kindasync.errors import ConnectionLost, EngineError, one_error
+
+if TYPE_CHECKING:
+    from kindasync.transport._upgrade import Upgraded
 
 EXIT_CODE_S = 10.0
 _EXIT_CODE_POLL_S = 0.02
@@ -51,13 +56,20 @@ async def container_exec(
     """Run `argv` (no shell) in a running container to its end. Its exit code is a result, not an error.
 
     Source: Docker Engine API, ContainerExec, ExecStart, ExecInspect. Without `stdin` nothing is upgraded: the output is
-    the body of ExecStart's answer. With it, the connection is upgraded, and closed in our direction after the last byte.
-    Shape: `on_output` gets each piece of output as it comes.
+    the body of ExecStart's answer. With it, the connection is upgraded, and closed in our direction after the last byte;
+    a program may end without having read all of it.
+    Shape: `on_output` gets each piece of output as it comes. A program that is not there is exit code 126 or 127, with the Engine's words as output.
     Raises: NotFound; Conflict if the container does not run; EngineError for stdin over TLS, where there is no half-close
-    (put a file instead); StreamFailed; ConnectionLost.
+    (put a file instead; nothing is run); StreamFailed; ConnectionLost; what `stdin` raises.
     Cancellation: ends the waiting; the Engine has no way to stop an exec, and the program runs on.
     """
     subject = f"container {container}"
+    if stdin is not None and connection.engine.endpoint.tls:
+        raise EngineError(
+            f"cannot give a program in {subject} its input over TLS",
+            why="a TLS connection has no way to end one direction only",
+            hint="put the input into the container as a file",
+        )
     create = {
         "AttachStdin": stdin is not None,
         "AttachStdout": True,
@@ -76,17 +88,11 @@ async def container_exec(
             await output.read(reply.chunks())
     else:
         async with connection.upgrade(start) as upgraded:
-            if not upgraded.can_half_close:
-                raise EngineError(
-                    "cannot give a program its input over TLS",
-                    why="a TLS connection has no way to end one direction only",
-                    hint="put the input into the node as a file",
-                )
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(output.read, upgraded.chunks())
-                async for data in _pieces(stdin):
-                    await upgraded.send(data)
-                await upgraded.send_eof()
+            with one_error():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_feed, upgraded, stdin)
+                    await output.read(upgraded.chunks())
+                    tasks.cancel_scope.cancel()  # the program has ended, whatever of its input is still to come
     return ExecResult(
         exit_code=await _exit_code(connection, exec_id, subject), stdout=b"".join(output.stdout), stderr=b"".join(output.stderr)
     )
@@ -103,6 +109,17 @@ class _Output:
             (self.stderr if stream == STDERR else self.stdout).append(data)
             if self._on_output:
                 self._on_output(data)
+
+
+async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes) -> None:
+    """Send all of `stdin`, unless the far side closes before: whether the program has ended then, or the connection, its output tells."""
+    async for data in _pieces(stdin):
+        try:
+            await upgraded.send(data)
+        except ConnectionLost:
+            return
+    with suppress(ConnectionLost):
+        await upgraded.send_eof()
 
 
 async def _pieces(stdin: AsyncIterator[bytes] | bytes) -> AsyncIterator[bytes]:

@@ -188,7 +188,7 @@ async def image_commit(connection: Connection, container: str, reference: str, *
 async def image_import(connection: Connection, tar: AsyncIterable[bytes], reference: str, *, changes: tuple[str, ...] = ()) -> None:
     """Make an image of one layer from the tar stream of a file system.
 
-    Source: Docker Engine API, ImageCreate with fromSrc "-". Of a Dockerfile's lines it takes no STOPSIGNAL.
+    Source: Docker Engine API, ImageCreate with fromSrc "-". `changes` are lines of a Dockerfile, such as ENTRYPOINT.
     Raises: ApiError; StreamFailed.
     """
     name, tag = split_reference(reference)

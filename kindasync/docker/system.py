@@ -7,6 +7,7 @@ import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _WILDCARDS = ("", "0.0.0.0", "::")
 class EngineFacts:
     """One Engine, as far as kindasync behaves differently for it.
 
-    Shape: `architecture` as in image names ("amd64"); `api_version` the negotiated one; `host_name` of the Engine's host; `api_host`
+    Shape: `engine_id` stays the same for as long as the Engine is; `architecture` as in image names ("amd64"); `api_version` the negotiated one; `host_name` of the Engine's host; `api_host`
     where the ports that the Engine publishes are reached from here;
     `containerd_store`: images live in containerd, exports hold whole indices; `warnings` in the Engine's words.
     """
@@ -51,8 +52,16 @@ class EngineFacts:
 
     @property
     def publish_address(self) -> str:
-        """The address of the Engine's host to publish ports on, so that they are reached at `api_host` and, if that is loopback, from nowhere else."""
-        return self.api_host
+        """The address of the Engine's host to publish ports on, so that they are reached at `api_host` and, if that is loopback, from nowhere else.
+
+        The Engine takes addresses only: for a host that is known by its name, it is all of them.
+        """
+        if self.api_host == "localhost":
+            return LOOPBACK
+        try:
+            return str(ip_address(self.api_host))
+        except ValueError:
+            return "0.0.0.0"
 
     def reached_host(self, host_ip: str) -> str:
         """The host at which a port is reached from here that was published on `host_ip`: that address, if it names one."""
@@ -101,7 +110,10 @@ def facts_from(info: Mapping[str, Any], *, api_version: tuple[int, int]) -> Engi
         or str(info.get("DockerRootDir", "")).endswith("containers/storage")
     )
     return EngineFacts(
-        engine_id=str(info.get("ID") or info.get("Name") or "unknown"),
+        # Podman makes up an ID for every answer (its pkg/api/handlers/compat/info.go).
+        engine_id=f"podman {info.get('Name')} {info.get('DockerRootDir')}"
+        if is_podman
+        else str(info.get("ID") or info.get("Name") or "unknown"),
         host_name=str(info.get("Name", "")),
         product="podman" if is_podman else "docker",
         version=str(info.get("ServerVersion", "")),

@@ -16,7 +16,7 @@ from kindasync.node._contract import BOOT_SIGNAL, BOOTING, IMPORT_FAILED, PAUSED
 PAUSE_S = 60.0
 BOOT_S = 60.0
 IMPORT_S = 600.0  # preloaded images are imported before the runtime counts as ready
-SIGNAL_INTERVAL_S = 0.25
+SIGNAL_INTERVAL_S = 0.5
 
 
 async def wait_paused(console: Console) -> None:

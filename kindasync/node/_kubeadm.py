@@ -67,10 +67,12 @@ def to_yaml(kubeadm_documents: list[dict[str, Any]]) -> str:
     return yaml.safe_dump_all(kubeadm_documents, sort_keys=False)
 
 
-def init_argv(*, only: tuple[str, ...] = ()) -> list[str]:
+def init_argv(*, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.IPTABLES) -> list[str]:
     """`kubeadm init`, whole or with only some of its phases."""
     argv = ["kubeadm", "init", f"--config={CONFIG_PATH}", "--skip-token-print"]
     skipped = ["preflight"] + ([phase for phase in FILE_PHASES + API_PHASES if phase not in only] if only else [])
+    if proxy_mode is ProxyMode.NONE:
+        skipped.append("addon/kube-proxy")
     return [*argv, "--skip-phases=" + ",".join(skipped)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -67,16 +68,21 @@ class FakeApiServer:
         self._behaviour = behaviour
         self.objects: list[dict[str, Any]] = []
         self.requests: list[str] = []
-        self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. A port that something else has makes no difference to the fake: there is no API then."""
-        with suppress(OSError):
-            self._server = await asyncio.start_server(self._connection, host, port, ssl=_context())
+    async def start(self, listening: socket.socket) -> None:
+        self._server = await asyncio.start_server(self._accept, sock=listening, ssl=_context())
 
-    def stop(self) -> None:
-        if self._server:
-            self._server.close()
+    async def stop(self) -> None:
+        self._server.close()
+        for writer in self._connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._connection(reader, writer))
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):

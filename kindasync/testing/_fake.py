@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from kindasync.testing._api_server import FakeApiServer
+from kindasync.testing._images import FakeImage
 from kindasync.testing._nodes import Behaviour, node_image
-from kindasync.testing._profiles import PROFILES
+from kindasync.testing._profiles import PROFILES, Profile
 from kindasync.testing._protocol import Answer, Received, chunk, head_of, read_body, read_head
+from kindasync.testing._refused import Refused
 from kindasync.testing._routes import Routes, find
-from kindasync.testing._state import FakeContainer, FakeImage, FakeNetwork, Refused, State
+from kindasync.testing._state import FakeContainer, FakeNetwork, State
 
 _VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
 Result = TypeVar("Result")
@@ -35,15 +37,18 @@ class _Fault:
     status: int = 0
     message: str = ""
     hangs: bool = False
-    cut_after_bytes: int | None = None
+    cuts: bool = False
+    after_bytes: int | None = None
+    held: asyncio.Event | None = None
     in_stream: bool = False
+    action: Callable[[], object] | None = None
 
 
 class FakeEngine:
     """A Docker Engine on a UNIX socket, for tests: real HTTP, no containers.
 
     It serves in a thread of its own, so it can be used from any event loop, and from none. `profile`: docker-26, docker-29
-    (containerd store, API from 1.44), podman, rootless. A node image of kindasync's contract is there from the start.
+    (containerd store, API from 1.44), podman, rootless, or one of your own. A node image of kindasync's contract is there from the start.
 
         async with FakeEngine() as fake:
             fake.fail("ContainerStart", status=500, message="no space left on device")
@@ -53,13 +58,14 @@ class FakeEngine:
     A request that it does not know makes the test fail when the fake is left.
     """
 
-    def __init__(self, profile: str = "docker-26", *, socket: Path | None = None) -> None:
+    def __init__(self, profile: str | Profile = "docker-26", *, socket: Path | None = None) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="kindasync-fake-"))
         self._socket = socket or self._directory / "docker.sock"
-        self._profile = PROFILES[profile]
+        self._profile = profile if isinstance(profile, Profile) else PROFILES[profile]
         self.node = Behaviour()
         self.requests: list[Received] = []
         self.chunk_bytes = 0
+        self._changed = threading.Condition()
         self._unknown: list[str] = []
         self._faults: list[_Fault] = []
         self._thread: threading.Thread | None = None
@@ -92,7 +98,7 @@ class FakeEngine:
     @property
     def images(self) -> dict[str, FakeImage]:
         """The images, by reference; tests may add some."""
-        return self._state.images
+        return self._state.images.named
 
     @property
     def registry(self) -> dict[str, FakeImage]:
@@ -117,23 +123,54 @@ class FakeEngine:
         """The requests of one operation, in order."""
         return [request for request in self.requests if request.operation == operation]
 
+    def wait_request(self, operation: str, nth: int = 1, *, timeout_s: float = 10) -> Received:
+        """Block until the nth request of an operation has come. In a coroutine, call it by `anyio.to_thread.run_sync`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.requests_of(operation)) >= nth, timeout_s):
+                raise AssertionError(f"request {nth} of {operation} has not come within {timeout_s:g} s")
+        return self.requests_of(operation)[nth - 1]
+
+    def wait_idle(self, *, timeout_s: float = 10) -> None:
+        """Block until every connection has ended. In a coroutine, call it by `anyio.to_thread.run_sync`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._connections, timeout_s):
+                raise AssertionError(f"{len(self._connections)} connections are still open after {timeout_s:g} s")
+
     # -- what a test makes happen
 
     def fail(self, operation: str, nth: int = 1, *, status: int = 500, message: str = "scripted") -> None:
         """Refuse the nth request of an operation from now on."""
         self._faults.append(_Fault(operation=operation, nth=nth, status=status, message=message))
 
-    def hang(self, operation: str, nth: int = 1) -> None:
-        """Never answer the nth request of an operation from now on."""
-        self._faults.append(_Fault(operation=operation, nth=nth, hangs=True))
+    def hang(self, operation: str, nth: int = 1, *, after_bytes: int | None = None) -> None:
+        """Never answer the nth request of an operation from now on; or go silent after the header and so many bytes of the body."""
+        self._faults.append(_Fault(operation=operation, nth=nth, hangs=True, after_bytes=after_bytes))
 
     def cut(self, operation: str, nth: int = 1, *, after_bytes: int = 0) -> None:
         """Close the connection of the nth request after the header and so many bytes of the body."""
-        self._faults.append(_Fault(operation=operation, nth=nth, cut_after_bytes=after_bytes))
+        self._faults.append(_Fault(operation=operation, nth=nth, cuts=True, after_bytes=after_bytes))
+
+    def hold(self, operation: str, nth: int = 1) -> Callable[[], None]:
+        """Leave the nth request of an operation alone, until what this returns is called: only then it is done, and answered."""
+        held = asyncio.Event()
+        self._faults.append(_Fault(operation=operation, nth=nth, held=held))
+        return lambda: self._in_thread(held.set)
 
     def fail_in_stream(self, operation: str, nth: int = 1, *, message: str = "scripted") -> None:
         """Answer the nth request with 200, and report a failure in its stream (`errorDetail`)."""
         self._faults.append(_Fault(operation=operation, nth=nth, in_stream=True, message=message))
+
+    def on(self, operation: str, action: Callable[[], object], nth: int = 1) -> None:
+        """Do something when the nth request of an operation from now on has come, before it is answered. `action` runs in the fake's thread."""
+        self._faults.append(_Fault(operation=operation, nth=nth, action=action))
+
+    def vanish(self) -> None:
+        """Be gone, as an Engine whose process was killed: nothing listens any more, and every connection is closed."""
+        self._in_thread(self._close)
+
+    def remove_network(self, name: str) -> None:
+        """Do what `docker network rm` does."""
+        self._in_thread(lambda: self._state.remove_network(self._state.network(name)))
 
     def say(self, container: str, text: str) -> None:
         """Let a container print."""
@@ -155,6 +192,8 @@ class FakeEngine:
         self._in_thread(rename)
 
     def _in_thread(self, action: Callable[[], Result]) -> Result:
+        if threading.current_thread() is self._thread:
+            return action()
         future: Future[Result] = Future()
 
         def call() -> None:
@@ -202,26 +241,36 @@ class FakeEngine:
     async def _serve(self) -> None:
         self._state = State(self._profile)
         image = node_image()
-        self._state.images[image.reference] = image
+        self._state.images.put(image.reference, image)
         self._routes = Routes(self._state, self.node)
         self._apis: dict[str, FakeApiServer] = {}
-        self._connections: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_unix_server(self._accept, self._socket, limit=1024 * 1024)
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._server = await asyncio.start_unix_server(self._accept, self._socket, limit=1024 * 1024)
         self._ready.set_result(None)
         await self._end.wait()
-        server.close()
         for api in self._apis.values():
-            api.stop()
-        for task in self._connections:
-            task.cancel()
+            await api.stop()
+        self._state.close()
+        self._close()
         await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _close(self) -> None:
+        self._server.close()
+        for task, writer in self._connections.items():
+            writer.transport.abort()
+            task.cancel()
 
     # -- one connection
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._connection(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._connections[task] = writer
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        with self._changed:
+            del self._connections[task]
+            self._changed.notify_all()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -232,7 +281,9 @@ class FakeEngine:
                 body = await read_body(reader, head.headers)
                 operation = found[0] if found else f"{head.method} {path}"
                 request = Received(operation=operation, method=head.method, path=path, params=head.params, headers=head.headers, body=body)
-                self.requests.append(request)
+                with self._changed:
+                    self.requests.append(request)
+                    self._changed.notify_all()
                 await self._answer(request, version, found, reader, writer)
         with suppress(ConnectionError):
             writer.close()
@@ -247,39 +298,43 @@ class FakeEngine:
         self, request: Received, version: tuple[int, int] | None, found: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         fault = self._due_fault(request.operation)
-        if fault and fault.hangs:
+        if fault and fault.hangs and fault.after_bytes is None:
             await reader.read()  # until the client gives up
             return
+        if fault and fault.held:
+            await fault.held.wait()
+            fault = None
         answer = self._answer_of(request, version, fault)
+        await self._serve_apis()
         writer.write(head_of(answer, api_version="{}.{}".format(*self._profile.api_version)))
         if request.method == "HEAD":
             pass
         elif answer.hijack:
-            await self._hijacked(request, reader, writer)
+            await self._hijacked(request, fault, reader, writer)
         elif answer.stream is None and fault is None and not self.chunk_bytes:
             writer.write(answer.body)
         else:
             await self._send(answer, fault, reader, writer)
         await writer.drain()
-        await self._serve_apis()
 
     async def _serve_apis(self) -> None:
         """Give each control plane that has booted its API, and take it from those that ended."""
         for container in self._state.containers.values():
-            port = (container.body.get("_published") or {}).get("6443/tcp")
-            if container.booted and container.running and port and container.id not in self._apis:
+            if container.booted and container.running and container.api_socket and container.id not in self._apis:
                 self._apis[container.id] = FakeApiServer(container.name, self.node)
-                await self._apis[container.id].start("127.0.0.1", port)
+                await self._apis[container.id].start(container.api_socket.dup())
         running = {container.id for container in self._state.containers.values() if container.running}
         for container_id in self._apis.keys() - running:
-            self._apis.pop(container_id).stop()
+            await self._apis.pop(container_id).stop()
 
     def _due_fault(self, operation: str) -> _Fault | None:
         due = None
         for fault in self._faults:
             if fault.operation == operation:
                 fault.nth -= 1
-                if fault.nth == 0:
+                if fault.nth == 0 and fault.action:
+                    fault.action()
+                elif fault.nth == 0:
                     due = fault
         return due
 
@@ -301,47 +356,55 @@ class FakeEngine:
             return found[1](self._routes, request, found[2])
         except Refused as refused:
             return Answer.error(refused.status, refused.message)
+        except Exception as error:  # noqa: BLE001 (told to the test when it leaves the fake)
+            self._unknown.append(f"{request.operation} ({error!r})")
+            return Answer.error(500, f"the fake has failed: {error!r}")
 
     async def _send(self, answer: Answer, fault: _Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Send a body in pieces, as far as a fault lets it come; a client that goes ends it."""
-        chunked = answer.stream is not None
-        budget = fault.cut_after_bytes if fault else None
+        encoded = chunk if answer.stream is not None else bytes
         gone = asyncio.ensure_future(reader.read())
-        pieces = answer.stream or _once(answer.body)
+        pieces = self._pieces(answer.stream or _once(answer.body), fault)
         try:
             while True:
-                step = asyncio.ensure_future(anext(pieces))
+                step = asyncio.ensure_future(anext(pieces, None))
                 await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not step.done():
                     step.cancel()
                     return
-                try:
-                    piece = step.result()
-                except StopAsyncIteration:
+                piece = step.result()
+                if piece is None:
                     break
-                for part in _split(piece, self.chunk_bytes):
-                    if budget is not None and len(part) >= budget:
-                        writer.write(chunk(part)[: budget + 3] if chunked else part[:budget])
-                        await writer.drain()
-                        writer.transport.abort()
-                        return
-                    budget = None if budget is None else budget - len(part)
-                    writer.write(chunk(part) if chunked else part)
-                    await writer.drain()
-            if chunked and budget is None:
+                writer.write(encoded(piece))
+                await writer.drain()
+            if fault and fault.hangs:
+                await gone
+            elif fault and fault.cuts:
+                writer.transport.close()
+            elif answer.stream is not None:
                 writer.write(b"0\r\n\r\n")
-            elif budget is not None:
-                writer.transport.abort()
         finally:
             gone.cancel()
 
-    async def _hijacked(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stdin = await reader.read()
+    async def _hijacked(self, request: Received, fault: _Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stdin = await reader.read() if not fault else b""
         exec_id = request.path.split("/")[2]
-        async for piece in self._routes.exec_output(exec_id, stdin):
-            for part in _split(piece, self.chunk_bytes):
-                writer.write(part)
-                await writer.drain()
+        async for piece in self._pieces(self._routes.exec_output(exec_id, stdin), fault):
+            writer.write(piece)
+            await writer.drain()
+        if fault and fault.hangs:
+            await reader.read()
+
+    async def _pieces(self, source: AsyncIterator[bytes], fault: _Fault | None) -> AsyncIterator[bytes]:
+        """What `source` gives in pieces of `chunk_bytes`, as far as a fault lets it come."""
+        budget = fault.after_bytes if fault else None
+        async for data in source:
+            for piece in _split(data if budget is None else data[:budget], self.chunk_bytes):
+                yield piece
+            if budget is not None:
+                budget -= min(budget, len(data))
+                if not budget:
+                    return
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
@@ -349,4 +412,5 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 
 def _split(data: bytes, size: int) -> list[bytes]:
-    return [data[start : start + size] for start in range(0, len(data), size)] if size else [data]
+    size = size or len(data) or 1
+    return [data[start : start + size] for start in range(0, len(data), size)]

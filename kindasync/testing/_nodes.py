@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kindasync.testing._state import FakeContainer, FakeImage
+from kindasync.testing._images import FakeImage
+from kindasync.testing._programs import PROGRAMS, Program, ProgramResult
+from kindasync.testing._state import FakeContainer
 
 CONTRACT = {"kindasync.contract": "1", "kindasync.kubernetes": "v1.37.2", "kindasync.image": "node"}
 KIND_VERSION = {"/kind/version": b"v1.37.2\n"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProgramResult:
-    """What a program in a container leaves. `hangs`: it never ends by itself; `dies`: the container ends with it."""
-
-    exit_code: int = 0
-    stdout: bytes = b""
-    stderr: bytes = b""
-    hangs: bool = False
-
-
-Program = Callable[[FakeContainer, Sequence[str], bytes], ProgramResult]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +29,8 @@ class Behaviour:
 def node_image(reference: str = "kindasync/node:v1.37.2") -> FakeImage:
     """An image of kindasync's contract."""
     manifests = {"/kind/manifests/default-cni.yaml": b"", "/kind/manifests/default-storage.yaml": b""}
-    return FakeImage(reference=reference, labels=dict(CONTRACT), files={**KIND_VERSION, **manifests, "/kind/images/.keep": b""})
+    files = {**KIND_VERSION, **manifests, "/kind/images/.keep": b""}
+    return FakeImage(reference=reference, labels=dict(CONTRACT), files=files, stop_signal="SIGRTMIN+3")
 
 
 def started(container: FakeContainer, behaviour: Behaviour) -> None:
@@ -53,11 +43,11 @@ def started(container: FakeContainer, behaviour: Behaviour) -> None:
             _boot(container, behaviour)
     elif "/kind/version" in container.image.files:
         container.say("Reached target multi-user.target - Multi-User System.\r\n")
+        container.booted = True
 
 
 def signalled(container: FakeContainer, signal: str, behaviour: Behaviour) -> None:
-    """A signal comes to the first process."""
-    container.signals.append(signal)
+    """A signal comes to the first process, and is one of its `signals` now."""
     if signal == "SIGUSR1" and container.signals.count(signal) == behaviour.takes_signal_after:
         _boot(container, behaviour)
 
@@ -70,20 +60,9 @@ def _boot(container: FakeContainer, behaviour: Behaviour) -> None:
             container.booted = True
 
 
-def run_program(container: FakeContainer, argv: Sequence[str], stdin: bytes, behaviour: Behaviour) -> ProgramResult:
-    """Run a program in a container: one that a test gave, or one that nodes have."""
-    program = behaviour.programs.get(argv[0]) or _PROGRAMS.get(argv[0])
-    if not program:
-        return ProgramResult(exit_code=127, stderr=f"exec: {argv[0]}: executable file not found in $PATH\n".encode())
-    return program(container, argv, stdin)
-
-
-def _cat(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
-    if len(argv) == 1:
-        return ProgramResult(stdout=stdin)
-    if argv[1] in container.files:
-        return ProgramResult(stdout=container.files[argv[1]])
-    return ProgramResult(exit_code=1, stderr=f"cat: {argv[1]}: No such file or directory\n".encode())
+def program_of(argv: Sequence[str], behaviour: Behaviour) -> Program | None:
+    """A program that a test gave, or one that nodes have."""
+    return behaviour.programs.get(argv[0]) or _PROGRAMS.get(argv[0])
 
 
 def _kubeadm(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
@@ -112,14 +91,4 @@ current-context: admin@cluster
 """.encode()
 
 
-def _echo(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
-    return ProgramResult(stdout=(" ".join(argv[1:]) + "\n").encode())
-
-
-_PROGRAMS: dict[str, Program] = {
-    "cat": _cat,
-    "kubeadm": _kubeadm,
-    "echo": _echo,
-    "true": lambda *_: ProgramResult(),
-    "false": lambda *_: ProgramResult(exit_code=1, stderr=b"it is false\n"),
-}
+_PROGRAMS: dict[str, Program] = {**PROGRAMS, "kubeadm": _kubeadm}

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What one kind of Engine says of itself. API versions are (major, minor)."""
+    """What one kind of Engine says of itself. API versions are (major, minor); `program_missing`: the exit code of an exec of what is not there."""
 
     name: str
     api_version: tuple[int, int]
@@ -20,6 +20,7 @@ class Profile:
     ipv6: bool = True
     allows_duplicate_networks: bool = False
     sends_stream_type: bool = True
+    program_missing: int = 127
 
     def info_document(self) -> dict[str, Any]:
         """SystemInfo's answer."""
@@ -47,7 +48,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="docker-26", api_version=(1, 45), oldest_api_version=(1, 24), server_version="26.1.5"),
+        Profile(name="docker-26", api_version=(1, 45), oldest_api_version=(1, 24), server_version="26.1.5", program_missing=126),
         Profile(
             name="docker-29",
             api_version=(1, 52),

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -91,18 +92,18 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
 async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     """The body, by its length or in chunks."""
     if headers.get("transfer-encoding") == "chunked":
-        body = b""
+        body = bytearray()
         while size := int((await reader.readline()).split(b";")[0], 16):
             body += await reader.readexactly(size)
             await reader.readexactly(2)
         await reader.readline()
-        return body
+        return bytes(body)
     return await reader.readexactly(int(headers.get("content-length", 0)))
 
 
 def head_of(answer: Answer, *, api_version: str) -> bytes:
     """Status line and headers of an answer."""
-    headers = {"Server": "FakeEngine", "Api-Version": api_version, "Date": "Thu, 01 Jan 1970 00:00:00 GMT", **answer.headers}
+    headers = {"Server": "FakeEngine", "Api-Version": api_version, "Date": formatdate(usegmt=True), **answer.headers}
     status = f"{answer.status} {'UPGRADED' if answer.status == 101 else 'Status'}"
     if answer.status == 101:
         headers |= {"Connection": "Upgrade", "Upgrade": "tcp"}

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
 import re
-import tarfile
 from collections.abc import AsyncIterator, Callable
-from pathlib import PurePosixPath
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from kindasync.testing._nodes import Behaviour, run_program, signalled, started
+from kindasync.testing import _files, _first_process
+from kindasync.testing._images import imported
+from kindasync.testing._nodes import Behaviour, program_of
+from kindasync.testing._programs import ProgramResult
 from kindasync.testing._protocol import Answer, Received, frame
-from kindasync.testing._state import FakeContainer, FakeImage, FakeNetwork, Refused, State, has_labels
+from kindasync.testing._refused import Refused
+from kindasync.testing._state import FakeContainer, FakeNetwork, State, has_labels
 
 _STREAM = "application/vnd.docker.multiplexed-stream"
 _RAW_STREAM = "application/vnd.docker.raw-stream"
@@ -59,7 +61,8 @@ class Routes:
     @_route("SystemInfo", "GET", "/info")
     def _info(self, request: Received, _: str) -> Answer:
         running = sum(container.running for container in self._state.containers.values())
-        return Answer.of_json(self._state.profile.info_document() | {"ContainersRunning": running})
+        own = {"ID": self._state.engine_id, "ContainersRunning": running}
+        return Answer.of_json(self._state.profile.info_document() | own)
 
     @_route("SystemEvents", "GET", "/events")
     def _events(self, request: Received, _: str) -> Answer:
@@ -95,26 +98,17 @@ class Routes:
 
     @_route("ContainerStart", "POST", "/containers/*/start")
     def _container_start(self, request: Received, name: str) -> Answer:
-        container = self._state.container(name)
-        if not self._state.start(container):
-            return Answer(status=304)
-        started(container, self._behaviour)
-        return Answer(status=204)
+        started = _first_process.start(self._state, self._state.container(name), self._behaviour)
+        return Answer(status=204 if started else 304)
 
     @_route("ContainerStop", "POST", "/containers/*/stop")
     def _container_stop(self, request: Received, name: str) -> Answer:
-        container = self._state.container(name)
-        if not container.running:
-            return Answer(status=304)
-        self._state.end(container, 0)
-        return Answer(status=204)
+        stopped = _first_process.stop(self._state, self._state.container(name), self._behaviour)
+        return Answer(status=204 if stopped else 304)
 
     @_route("ContainerRestart", "POST", "/containers/*/restart")
     def _container_restart(self, request: Received, name: str) -> Answer:
-        container = self._state.container(name)
-        self._state.end(container, 0)
-        self._state.start(container)
-        started(container, self._behaviour)
+        _first_process.restart(self._state, self._state.container(name), self._behaviour)
         return Answer(status=204)
 
     @_route("ContainerKill", "POST", "/containers/*/kill")
@@ -122,22 +116,25 @@ class Routes:
         container = self._state.container(name)
         if not container.running:
             raise Refused(409, f"cannot kill container: {name}: container {container.id} is not running")
-        signal = request.param("signal", "SIGKILL")
-        if signal in ("SIGKILL", "KILL", "9"):
-            self._state.end(container, 137)
-        else:
-            signalled(container, signal, self._behaviour)
+        _first_process.kill(self._state, container, request.param("signal", "SIGKILL"), self._behaviour)
         return Answer(status=204)
 
     @_route("ContainerWait", "POST", "/containers/*/wait")
     def _container_wait(self, request: Received, name: str) -> Answer:
         container = self._state.container(name)
+        condition, ends = request.param("condition", "not-running"), container.ends
+        if condition not in ("not-running", "next-exit", "removed"):
+            raise Refused(400, f'invalid condition: "{condition}"')
+
+        def goes_on() -> bool:
+            return {"not-running": container.running, "next-exit": container.ends == ends, "removed": not container.removed}[condition]
 
         async def stream() -> AsyncIterator[bytes]:
             watcher = container.watch()
-            while container.running:
+            while goes_on():
                 await watcher.wait()
                 watcher.clear()
+            container.unwatch(watcher)
             yield json.dumps({"StatusCode": container.exit_code}).encode()
 
         return Answer(stream=stream(), headers={"Content-Type": "application/json"})
@@ -153,7 +150,7 @@ class Routes:
     @_route("ContainerLogs", "GET", "/containers/*/logs")
     def _container_logs(self, request: Received, name: str) -> Answer:
         container = self._state.container(name)
-        tty = bool(container.body.get("Tty"))
+        tty = container.tty
         follow = request.param("follow") in ("1", "true")
         tail = request.param("tail", "all")
 
@@ -181,32 +178,21 @@ class Routes:
 
     @_route("ContainerExport", "GET", "/containers/*/export")
     def _container_export(self, request: Received, name: str) -> Answer:
-        return Answer(body=self._state.pack(self._state.container(name), "/"))
+        return Answer(body=_files.pack(self._state.container(name), "/"))
 
     @_route("ContainerArchiveInfo", "HEAD", "/containers/*/archive")
     def _container_archive_info(self, request: Received, name: str) -> Answer:
-        container, path = self._state.container(name), request.param("path")
-        if not self._state.exists(container, path):
-            raise Refused(404, f"Could not find the file {path} in container {container.id}")
-        is_dir = path not in container.files
-        stat = {
-            "name": PurePosixPath(path).name,
-            "size": len(container.files.get(path, b"")),
-            "mode": (1 << 31 | 0o755) if is_dir else 0o644,
-            "mtime": "2026-01-01T00:00:00Z",
-            "linkTarget": "",
-        }
+        stat = _files.stat(self._state.container(name), request.param("path"))
         return Answer(headers={"X-Docker-Container-Path-Stat": base64.b64encode(json.dumps(stat).encode()).decode()})
 
     @_route("GetContainerArchive", "GET", "/containers/*/archive")
     def _get_archive(self, request: Received, name: str) -> Answer:
-        return Answer(
-            body=self._state.pack(self._state.container(name), request.param("path")), headers={"Content-Type": "application/x-tar"}
-        )
+        tar = _files.pack(self._state.container(name), request.param("path"))
+        return Answer(body=tar, headers={"Content-Type": "application/x-tar"})
 
     @_route("PutContainerArchive", "PUT", "/containers/*/archive")
     def _put_archive(self, request: Received, name: str) -> Answer:
-        self._state.unpack(self._state.container(name), request.param("path"), request.body)
+        _files.unpack(self._state.container(name), request.param("path"), request.body)
         return Answer()
 
     # -- execs
@@ -215,12 +201,16 @@ class Routes:
     def _exec_create(self, request: Received, name: str) -> Answer:
         container = self._state.container(name)
         if not container.running:
-            raise Refused(409, f"Container {container.id} is not running")
+            raise Refused(409, f"container {container.id} is not running")
         exec_id = f"{len(self._state.execs):064x}"
+        environment = dict(item.split("=", 1) for item in request.json.get("Env") or [])
         self._state.execs[exec_id] = {
             "container": container,
             "argv": request.json["Cmd"],
             "stdin": bool(request.json.get("AttachStdin")),
+            "env": {**container.env, **environment},
+            "working_dir": request.json.get("WorkingDir") or "/",
+            "running": False,
             "code": None,
         }
         return Answer.of_json({"Id": exec_id}, 201)
@@ -240,7 +230,8 @@ class Routes:
         """Run the program of an exec, and give its output in frames."""
         execution = self._exec(exec_id)
         container: FakeContainer = execution["container"]
-        result = run_program(container, execution["argv"], stdin, self._behaviour)
+        execution["running"] = True
+        result = self._run(execution, stdin)
         for stream, data in ((1, result.stdout), (2, result.stderr)):
             if data:
                 yield frame(stream, data)
@@ -248,12 +239,28 @@ class Routes:
         while result.hangs and container.running:
             await watcher.wait()
             watcher.clear()
-        execution["code"] = 137 if result.hangs else result.exit_code
+        container.unwatch(watcher)
+        execution["running"], execution["code"] = False, 137 if result.hangs else result.exit_code
+
+    def _run(self, execution: dict[str, Any], stdin: bytes) -> ProgramResult:
+        argv = execution["argv"]
+        program = program_of(argv, self._behaviour)
+        if program:
+            return program(execution["container"], argv, stdin)
+        if argv[0] == "env":
+            return ProgramResult(stdout="".join(f"{name}={value}\n" for name, value in execution["env"].items()).encode())
+        if argv[0] == "pwd":
+            return ProgramResult(stdout=f"{execution['working_dir']}\n".encode())
+        why = f'exec: "{argv[0]}": executable file not found in $PATH'
+        text = f"OCI runtime exec failed: exec failed: unable to start container process: {why}: unknown\r\n"
+        return ProgramResult(exit_code=self._state.profile.program_missing, stdout=text.encode())
 
     @_route("ExecInspect", "GET", "/exec/*/json")
     def _exec_inspect(self, request: Received, exec_id: str) -> Answer:
         execution = self._exec(exec_id)
-        return Answer.of_json({"ID": exec_id, "Running": False, "ExitCode": execution["code"], "ContainerID": execution["container"].id})
+        return Answer.of_json(
+            {"ID": exec_id, "Running": execution["running"], "ExitCode": execution["code"], "ContainerID": execution["container"].id}
+        )
 
     def _exec(self, exec_id: str) -> dict[str, Any]:
         if exec_id not in self._state.execs:
@@ -266,21 +273,22 @@ class Routes:
     def _image_create(self, request: Received, _: str) -> Answer:
         if request.param("fromSrc"):
             reference = f"{request.param('repo')}:{request.param('tag', 'latest')}"
-            self._state.images[reference] = FakeImage(reference=reference, content=request.body)
-            return Answer.of_json({"status": self._state.images[reference].id})
+            image = imported(reference, request.body).changed(request.params.get("changes", []))
+            self._state.images.put(reference, image)
+            return Answer.of_json({"status": image.id})
         tag = request.param("tag") or "latest"
         name = request.param("fromImage")
         reference = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"
-        image = self._state.registry.get(reference)
-        if not image:
+        pulled = self._state.registry.get(reference)
+        if not pulled:
             raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
 
         async def stream() -> AsyncIterator[bytes]:
-            size = len(image.content)
+            size = len(pulled.content)
             yield _line({"status": f"Pulling from {name}", "id": tag})
             for current in (size // 2, size):
                 yield _line({"status": "Downloading", "progressDetail": {"current": current, "total": size}, "id": "abc123"})
-            self._state.images[reference] = image
+            self._state.images.put(reference, pulled)
             yield _line({"status": f"Status: Downloaded newer image for {reference}"})
 
         return Answer(stream=stream(), headers={"Content-Type": "application/json"})
@@ -288,87 +296,93 @@ class Routes:
     @_route("ImagePush", "POST", "/images/*/push")
     def _image_push(self, request: Received, name: str) -> Answer:
         reference = f"{name}:{request.param('tag')}"
-        self._state.registry[reference] = self._state.image(reference)
-        return Answer(body=_line({"status": f"{request.param('tag')}: digest: sha256:0 size: 1"}))
+        try:
+            self._state.registry[reference] = self._state.images.find(reference)
+        except Refused:
+            return _failed_stream(f"An image does not exist locally with the tag: {name}")
+        line = _line({"status": f"{request.param('tag')}: digest: sha256:0 size: 1"})
+        return Answer(body=line, headers={"Content-Type": "application/json"})
 
     @_route("ImageLoad", "POST", "/images/load")
     def _image_load(self, request: Received, _: str) -> Answer:
-        lines = []
-        with tarfile.open(fileobj=io.BytesIO(request.body)) as tar:
-            member = next((each for each in tar if each.name == "manifest.json"), None)
-            file = tar.extractfile(member) if member else None
-            for entry in json.loads(file.read()) if file else []:
-                config = tar.extractfile(entry["Config"])
-                document = json.loads(config.read()) if config else {}
-                for reference in entry["RepoTags"]:
-                    labels = (document.get("config") or {}).get("Labels") or {}
-                    self._state.images[reference] = FakeImage(
-                        reference=reference, labels=labels, architecture=document.get("architecture", "amd64")
-                    )
-                    lines.append(_line({"stream": f"Loaded image: {reference}\n"}))
-        return Answer(body=b"".join(lines), headers={"Content-Type": "application/json"})
+        try:
+            references = self._state.images.load(request.body)
+        except Refused as refused:
+            return _failed_stream(refused.message)
+        size = len(request.body)
+        progress = _line({"status": "Loading layer", "progressDetail": {"current": size, "total": size}, "id": "2edf1ba0d028"})
+        loaded = [_line({"stream": f"Loaded image: {reference}\n"}) for reference in references]
+        return Answer(body=progress + b"".join(loaded), headers={"Content-Type": "application/json"})
 
     @_route("ImageGetAll", "GET", "/images/get")
     def _image_get(self, request: Received, _: str) -> Answer:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            entries = []
-            for reference in request.params.get("names", []):
-                image = self._state.image(reference)
-                config = json.dumps({"architecture": image.architecture, "config": {"Labels": image.labels}}).encode()
-                entries.append({"Config": f"{image.id[7:]}.json", "RepoTags": [image.reference], "Layers": []})
-                _add(tar, f"{image.id[7:]}.json", config)
-            _add(tar, "manifest.json", json.dumps(entries).encode())
-        return Answer(body=buffer.getvalue(), headers={"Content-Type": "application/x-tar"})
+        return Answer(body=self._state.images.save(request.params.get("names", [])), headers={"Content-Type": "application/x-tar"})
 
     @_route("ImageList", "GET", "/images/json")
     def _image_list(self, request: Received, _: str) -> Answer:
-        wanted = request.filters
-        images: dict[str, dict[str, Any]] = {}
-        for reference, image in self._state.images.items():
-            if has_labels(image.labels, wanted) and (not wanted.get("reference") or reference in wanted["reference"]):
-                entry = images.setdefault(
-                    image.id, {"Id": image.id, "RepoTags": [], "Labels": image.labels or None, "Created": 0, "Size": len(image.content)}
-                )
-                entry["RepoTags"].append(reference)
-        return Answer.of_json(list(images.values()))
+        found = self._state.images.matching((request.filters.get("reference") or [""])[0])
+        return Answer.of_json(
+            [
+                {
+                    "Id": image.id,
+                    "RepoTags": self._state.images.tags_of(image),
+                    "Labels": image.labels or None,
+                    "Created": image.created_s,
+                    "Size": len(image.content),
+                }
+                for image in found
+                if has_labels(image.labels, request.filters)
+            ]
+        )
 
     @_route("ImageInspect", "GET", "/images/*/json")
     def _image_inspect(self, request: Received, reference: str) -> Answer:
-        image = self._state.image(reference)
-        tags = [tag for tag, each in self._state.images.items() if each is image and "@" not in tag]
-        config = {"Labels": image.labels or None, "Env": [f"{name}={value}" for name, value in image.env.items()]}
+        image = self._state.images.find(reference)
+        environment = [f"{name}={value}" for name, value in image.env.items()]
         return Answer.of_json(
             {
                 "Id": image.id,
-                "RepoTags": tags,
+                "RepoTags": self._state.images.tags_of(image),
                 "RepoDigests": [],
                 "Architecture": image.architecture,
                 "Os": "linux",
-                "Size": 5,
-                "Config": config,
+                "Size": len(image.content),
+                "Created": image.created,
+                "Config": {"Labels": image.labels or None, "Env": environment, "StopSignal": image.stop_signal},
             }
         )
 
     @_route("ImageTag", "POST", "/images/*/tag")
     def _image_tag(self, request: Received, reference: str) -> Answer:
-        self._state.images[f"{request.param('repo')}:{request.param('tag')}"] = self._state.image(reference)
+        image, name = self._state.images.find(reference), request.param("repo")
+        if name != name.lower():
+            raise Refused(400, f"invalid reference format: repository name ({name}) must be lowercase")
+        self._state.images.put(f"{name}:{request.param('tag')}", image)
         return Answer(status=201)
 
     @_route("ImageDelete", "DELETE", "/images/*")
     def _image_delete(self, request: Received, reference: str) -> Answer:
-        image = self._state.image(reference)
-        if any(container.image is image for container in self._state.containers.values()):
-            raise Refused(409, f"conflict: unable to remove repository reference {reference} (must force) - a container is using its image")
-        self._state.images = {tag: each for tag, each in self._state.images.items() if reference not in (tag, each.id)}
+        force = request.param("force") in ("1", "true")
+        self._state.images.remove(reference, self._state.containers.values(), force=force)
         return Answer.of_json([{"Untagged": reference}])
 
     @_route("ImageCommit", "POST", "/commit")
     def _image_commit(self, request: Received, _: str) -> Answer:
         container = self._state.container(request.param("container"))
         reference = f"{request.param('repo')}:{request.param('tag')}"
-        self._state.images[reference] = FakeImage(reference=reference, labels=container.labels, files=dict(container.files))
-        return Answer.of_json({"Id": self._state.images[reference].id}, 201)
+        committed = replace(
+            container.image,
+            reference=reference,
+            labels=container.labels,
+            env=container.env,
+            files=dict(container.files),
+            links=dict(container.links),
+            created="2026-01-02T00:00:00Z",
+            config=b"",
+            layers=(),
+        ).changed(request.params.get("changes", []))
+        self._state.images.put(reference, committed)
+        return Answer.of_json({"Id": committed.id}, 201)
 
     # -- networks
 
@@ -409,19 +423,16 @@ class Routes:
     def _volume_delete(self, request: Received, name: str) -> Answer:
         if name not in self._state.volumes:
             raise Refused(404, f"get {name}: no such volume")
-        if any(name in container.volumes for container in self._state.containers.values()):
-            raise Refused(409, f"remove {name}: volume is in use")
+        users = self._state.users_of_volume(name)
+        if users:
+            raise Refused(409, f"remove {name}: volume is in use - [{', '.join(container.id for container in users)}]")
         del self._state.volumes[name]
         return Answer(status=204)
 
     # -- documents
 
     def _network(self, network: FakeNetwork) -> dict[str, Any]:
-        attached = {
-            container.id: {"Name": container.name}
-            for container in self._state.containers.values()
-            if container.running and container.network in (network.id, network.name)
-        }
+        attached = {container.id: {"Name": container.name} for container in self._state.attached(network)}
         return {
             "Id": network.id,
             "Name": network.name,
@@ -435,18 +446,22 @@ class Routes:
         }
 
     def _networks_of(self, container: FakeContainer) -> dict[str, Any]:
-        if container.network in ("default", "host", "none"):
-            return {}
         name = next(
             (network.name for network in self._state.networks.values() if container.network in (network.id, network.name)),
             container.network,
         )
-        ipam = {"IPv4Address": container.asked_address} if container.asked_address else None
-        gateway = "172.30.0.1" if container.running else ""
-        return {name: {"NetworkID": "", "IPAddress": container.address, "IPAMConfig": ipam, "Gateway": gateway, "GlobalIPv6Address": ""}}
+        return {
+            name: {
+                "NetworkID": container.network_id,
+                "IPAddress": container.address,
+                "IPAMConfig": {"IPv4Address": container.asked_address} if container.asked_address else None,
+                "Gateway": "172.30.0.1" if container.address else "",
+                "GlobalIPv6Address": "",
+            }
+        }
 
     def _mounts(self, container: FakeContainer) -> list[dict[str, Any]]:
-        binds = [bind.split(":") for bind in container.host_config.get("Binds") or []]
+        binds = [bind.split(":") for bind in container.host_config.get("Binds") or [] if bind.startswith("/")]
         mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": source, "Destination": target} for source, target, *_ in binds]
         mounts += [
             {"Type": "bind", "Source": each["Source"], "Destination": each["Target"]} for each in container.host_config.get("Mounts") or []
@@ -491,13 +506,13 @@ class Routes:
                 "Running": container.running,
                 "ExitCode": container.exit_code,
                 "OOMKilled": container.oom_killed,
-                "Error": "",
+                "Error": container.error,
                 "Pid": 4711 if container.running else 0,
             },
             "Config": {
                 "Image": container.body["Image"],
                 "Labels": container.labels,
-                "Tty": bool(container.body.get("Tty")),
+                "Tty": container.tty,
                 "Env": container.body.get("Env") or [],
             },
             "HostConfig": container.host_config,
@@ -514,10 +529,10 @@ def _line(document: object) -> bytes:
     return json.dumps(document).encode() + b"\r\n"
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    tar.addfile(info, io.BytesIO(content))
+def _failed_stream(message: str) -> Answer:
+    """A failure after a status of 200."""
+    line = _line({"errorDetail": {"message": message}, "error": message})
+    return Answer(body=line, headers={"Content-Type": "application/json"})
 
 
 async def never() -> None:

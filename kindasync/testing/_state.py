@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
-import json
-import tarfile
+import re
+import signal
+import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
-from pathlib import Path, PurePosixPath
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 
+from kindasync.testing._images import FakeImage, ImageStore
 from kindasync.testing._profiles import Profile
+from kindasync.testing._refused import Refused
 
+if TYPE_CHECKING:
+    from kindasync.testing._programs import ProgramResult
 
-class Refused(Exception):
-    """The Engine's refusal of an operation."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-@dataclass(slots=True, kw_only=True)
-class FakeImage:
-    """An image. `files` by absolute path; `layers` are bytes that a pull or export sends."""
-
-    reference: str
-    labels: dict[str, str] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-    architecture: str = "amd64"
-    env: dict[str, str] = field(default_factory=dict)
-    content: bytes = b"layer"
-
-    @property
-    def id(self) -> str:
-        text = json.dumps([self.reference, self.labels, self.architecture, sorted(self.files)])
-        return "sha256:" + sha256(text.encode()).hexdigest()
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+START_FAILED = 128
+_API = "6443/tcp"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,7 +44,11 @@ class FakeNetwork:
 
 @dataclass(slots=True, kw_only=True)
 class FakeContainer:
-    """A container: what it was made from, its state, its files, and what it prints."""
+    """A container: what it was made from, its state, its files, and what it prints.
+
+    `files`: what programs in it see, by absolute path; `covered`: what archives have put under a tmpfs, where no program sees
+    it. `network_id`: of the network that it was in when it was started last. `ends`: how often its first process has ended.
+    """
 
     id: str
     name: str
@@ -68,14 +57,24 @@ class FakeContainer:
     created: float
     state: str = "created"
     exit_code: int = 0
+    error: str = ""
     oom_killed: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+    modes: dict[str, int] = field(default_factory=dict)
+    covered: dict[str, bytes] = field(default_factory=dict)
     signals: list[str] = field(default_factory=list)
+    on_signal: Mapping[str, ProgramResult] = field(default_factory=dict)
     volumes: list[str] = field(default_factory=list)
     address: str = ""
+    network_id: str = ""
     log: bytearray = field(default_factory=bytearray)
     starts: int = 0
+    ends: int = 0
+    removed: bool = False
     booted: bool = False
+    api_socket: socket.socket | None = None
     _watchers: set[asyncio.Event] = field(default_factory=set)
 
     @property
@@ -92,8 +91,18 @@ class FakeContainer:
         return {**self.image.env, **dict(item.split("=", 1) for item in self.body.get("Env") or [])}
 
     @property
+    def command(self) -> list[str]:
+        """The program that it was made to run instead of the image's."""
+        return [*(self.body.get("Entrypoint") or []), *(self.body.get("Cmd") or [])] if self.body.get("Entrypoint") else []
+
+    @property
+    def tty(self) -> bool:
+        return bool(self.body.get("Tty"))
+
+    @property
     def network(self) -> str:
-        return str(self.host_config.get("NetworkMode") or "bridge")
+        mode = str(self.host_config.get("NetworkMode") or "default")
+        return "bridge" if mode == "default" else mode
 
     @property
     def asked_address(self) -> str:
@@ -107,6 +116,11 @@ class FakeContainer:
     def say(self, text: str) -> None:
         """Print to the console."""
         self.log.extend(text.encode())
+        self.changed()
+
+    def print(self, data: bytes) -> None:
+        """Print as a program does; a terminal makes its own ends of lines."""
+        self.log.extend(data.replace(b"\n", b"\r\n") if self.tty else data)
         self.changed()
 
     def changed(self) -> None:
@@ -127,9 +141,10 @@ class State:
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
+        self.engine_id = f"fake-{profile.name}-{token_hex(8)}"
         self.containers: dict[str, FakeContainer] = {}
         self.networks: dict[str, FakeNetwork] = {}
-        self.images: dict[str, FakeImage] = {}
+        self.images = ImageStore()
         self.volumes: dict[str, dict[str, str]] = {}
         self.registry: dict[str, FakeImage] = {}
         self.taken_ports: set[int] = set()
@@ -141,6 +156,11 @@ class State:
             subnets = [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}] if name == "bridge" else []
             self._add_network(name, {}, subnets, enable_ipv6=False, options={"com.docker.network.driver.mtu": "1500"}, fixed=False)
 
+    def close(self) -> None:
+        """Give back what is real: the ports of Kubernetes APIs."""
+        for container in self.containers.values():
+            self._stop_listening(container)
+
     # -- containers
 
     def container(self, reference: str) -> FakeContainer:
@@ -151,57 +171,80 @@ class State:
         raise Refused(404, f"No such container: {reference}")
 
     def create(self, name: str, body: dict[str, Any]) -> FakeContainer:
+        if name and not _CONTAINER_NAME.fullmatch(name):
+            raise Refused(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         for mount in (body.get("HostConfig") or {}).get("Mounts") or []:
             if mount["Type"] == "bind" and not Path(mount["Source"]).exists():
                 raise Refused(400, f'invalid mount config for type "bind": bind source path does not exist: {mount["Source"]}')
-        image = self.image(body["Image"])
+        image = self.images.find(body["Image"])
         container_id = next(self._ids)
         name = name or f"fake_{container_id[:8]}"
         if name in self.containers:
             holder = self.containers[name].id
             message = f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove (or rename) that container to be able to reuse that name.'
             raise Refused(409, message)
-        container = FakeContainer(id=container_id, name=name, body=body, image=image, created=time.time(), files=dict(image.files))
-        for path in body.get("Volumes") or {}:
+        container = FakeContainer(
+            id=container_id, name=name, body=body, image=image, created=time.time(), files=dict(image.files), links=dict(image.links)
+        )
+        if container.asked_address and not all(network.fixed for network in self._networks_named(container.network)):
+            what = f"invalid config for network {container.network}: invalid endpoint settings:\n"
+            raise Refused(
+                400, what + "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
+        self._make_volumes(container)
+        self.containers[name] = container
+        self.emit_of(container, "create")
+        return container
+
+    def _make_volumes(self, container: FakeContainer) -> None:
+        """The named volumes that it mounts, and the anonymous ones, which go with it."""
+        for bind in container.host_config.get("Binds") or []:
+            source, target, *_ = bind.split(":")
+            if not source.startswith("/"):
+                self.volumes.setdefault(source, {})
+                container.body.setdefault("_volumes", {})[target] = source
+        for path in container.body.get("Volumes") or {}:
             volume = next(self._ids)
             self.volumes[volume] = {}
             container.volumes.append(volume)
             container.body.setdefault("_volumes", {})[path] = volume
-        self.containers[name] = container
-        self.emit("container", "create", container)
-        return container
+
+    def users_of_volume(self, name: str) -> list[FakeContainer]:
+        return [container for container in self.containers.values() if name in (container.body.get("_volumes") or {}).values()]
 
     def start(self, container: FakeContainer) -> bool:
         """Start; False if it runs already."""
         if container.running:
             return False
-        network = self._network_of(container)
-        if network:
+        try:
+            network = self.network(container.network_id or container.network)
+            container.network_id = network.id
             container.address = self._address_in(network, container)
-        self._publish(container)
-        container.state, container.exit_code = "running", 0
+            self._publish(container)
+        except Refused as refused:
+            container.address, container.error, container.exit_code = "", refused.message, START_FAILED
+            raise
+        self.emit_network(network, "connect", container)
+        container.state, container.exit_code, container.error = "running", 0, ""
         container.starts += 1
-        self.emit("container", "start", container)
+        self.emit_of(container, "start")
         return True
 
-    def _network_of(self, container: FakeContainer) -> FakeNetwork | None:
-        if container.network in ("default", "bridge", "host", "none"):
-            return None
-        return self.network(container.network)
-
     def _address_in(self, network: FakeNetwork, container: FakeContainer) -> str:
-        held = {other.address for other in self.containers.values() if other.running and other.network in (network.name, network.id)}
+        if not network.subnets:
+            return ""
+        held = {other.address for other in self.containers.values() if other.running and other.network_id == network.id}
         asked = container.asked_address
         if asked:
-            if not network.fixed:
-                raise Refused(400, "user specified IP address is supported only when connecting to networks with user configured subnets")
             if asked in held:
                 raise Refused(403, "Address already in use")
             return asked
         config = next(subnet for subnet in network.subnets if ":" not in subnet["Subnet"])
         pool = ip_network(config.get("IPRange") or config["Subnet"])
-        gateway = ip_address(config.get("Gateway") or str(pool[1]))
-        return next(str(address) for address in pool.hosts() if address != gateway and str(address) not in held)
+        gateway = ip_address(config.get("Gateway") or _first_address(pool, config["Subnet"]))
+        return next(
+            str(address) for address in pool if address not in (gateway, ip_network(config["Subnet"])[0]) and str(address) not in held
+        )
 
     def _publish(self, container: FakeContainer) -> None:
         held = {
@@ -210,51 +253,84 @@ class State:
         published = {}
         for key, bindings in (container.host_config.get("PortBindings") or {}).items():
             for binding in bindings:
-                port = int(binding.get("HostPort") or 0) or next(number for number in range(32768, 61000) if number not in held)
-                if port in held:
+                asked = int(binding.get("HostPort") or 0)
+                wanted = [asked] if asked else range(32768, 61000)
+                port = next((number for number in wanted if number not in held and self._can_listen(container, key, number)), None)
+                if port is None:
+                    self._stop_listening(container)
                     address = binding.get("HostIp") or "0.0.0.0"
                     message = (
                         f"driver failed programming external connectivity on endpoint {container.name}: "
-                        f"Bind for {address}:{port} failed: port is already allocated"
+                        f"Bind for {address}:{asked} failed: port is already allocated"
                     )
                     raise Refused(500, message)
                 held.add(port)
                 published[key] = port
         container.body["_published"] = published
 
+    @staticmethod
+    def _can_listen(container: FakeContainer, key: str, port: int) -> bool:
+        """The port of a Kubernetes API is a real one, of this machine: another program, or another fake, may have it."""
+        if key == _API:
+            try:
+                container.api_socket = socket.create_server(("127.0.0.1", port))
+            except OSError:
+                return False
+        return True
+
+    @staticmethod
+    def _stop_listening(container: FakeContainer) -> None:
+        if container.api_socket:
+            container.api_socket.close()
+            container.api_socket = None
+
     def end(self, container: FakeContainer, exit_code: int, *, oom_killed: bool = False) -> None:
         """The first process of the container ends."""
         if container.running:
             container.state, container.exit_code, container.oom_killed = "exited", exit_code, oom_killed
             container.address = ""
-            self.emit("container", "die", container)
+            self._stop_listening(container)
+            container.ends += 1
+            if container.network_id in self.networks:
+                self.emit_network(self.networks[container.network_id], "disconnect", container)
+            self.emit_of(container, "die", exitCode=str(exit_code))
             container.changed()
 
     def remove(self, container: FakeContainer, *, with_volumes: bool) -> None:
+        if container.running:
+            self.emit_of(container, "kill", signal=str(signal.SIGKILL.value))
         self.end(container, 137)
         del self.containers[container.name]
         if with_volumes:
             for volume in container.volumes:
                 self.volumes.pop(volume, None)
-        self.emit("container", "destroy", container)
+        self.emit_of(container, "destroy")
+        container.removed = True
+        container.changed()
 
     def matching(self, wanted: dict[str, list[str]], *, everything: bool) -> list[FakeContainer]:
         """The containers that the filters of a list let through."""
         networks = wanted.get("network") or []
-        names = {name for each in networks for name in self._aliases(each)}
         return [
             container
             for container in self.containers.values()
-            if (everything or container.running) and has_labels(container.labels, wanted) and (not networks or container.network in names)
+            if (everything or container.running)
+            and has_labels(container.labels, wanted)
+            and (not networks or any(self._is_in(container, network) for network in networks))
         ]
 
-    def _aliases(self, network: str) -> set[str]:
-        return {network} | {alias for each in self.networks.values() if network in (each.id, each.name) for alias in (each.id, each.name)}
+    def _is_in(self, container: FakeContainer, network: str) -> bool:
+        """By name, or, if it has been started, by ID: before, the Engine has not looked that up."""
+        names = {each.name for each in self._networks_named(container.network)} or {container.network}
+        return network in names or (bool(container.network_id) and container.network_id.startswith(network))
 
     # -- networks
 
+    def _networks_named(self, reference: str) -> list[FakeNetwork]:
+        return [network for network in self.networks.values() if reference in (network.id, network.name)]
+
     def network(self, reference: str) -> FakeNetwork:
-        found = [network for network in self.networks.values() if reference in (network.id, network.name)]
+        found = self._networks_named(reference)
         if not found:
             raise Refused(404, f"network {reference} not found")
         if len(found) > 1 and all(network.id != reference for network in found):
@@ -275,8 +351,10 @@ class State:
             subnet = ip_network(each["Subnet"])
             if any(subnet.version == other.version and subnet.overlaps(other) for other in taken):
                 raise Refused(403, "Pool overlaps with other one on this address space")
-        subnets = config or [{"Subnet": f"172.{18 + len(self.networks)}.0.0/16"}]
-        return self._add_network(
+        subnets = list(config)
+        if all(":" in subnet["Subnet"] for subnet in config):
+            subnets.append({"Subnet": f"172.{18 + len(self.networks)}.0.0/16", "Gateway": f"172.{18 + len(self.networks)}.0.1"})
+        network = self._add_network(
             name,
             body.get("Labels") or {},
             subnets,
@@ -284,6 +362,8 @@ class State:
             options=body.get("Options") or {},
             fixed=bool(config),
         )
+        self.emit_network(network, "create")
+        return network
 
     def _add_network(
         self, name: str, labels: dict[str, str], subnets: list[dict[str, str]], *, enable_ipv6: bool, options: dict[str, str], fixed: bool
@@ -301,60 +381,28 @@ class State:
         self.networks[network.id] = network
         return network
 
+    def attached(self, network: FakeNetwork) -> list[FakeContainer]:
+        """The containers that run in it."""
+        return [container for container in self.containers.values() if container.running and container.network_id == network.id]
+
     def remove_network(self, network: FakeNetwork) -> None:
-        if any(container.running and container.network in (network.id, network.name) for container in self.containers.values()):
-            raise Refused(403, f"error while removing network: network {network.name} has active endpoints")
+        if self.attached(network):
+            raise Refused(403, f"error while removing network: network {network.name} id {network.id} has active endpoints")
         del self.networks[network.id]
-
-    # -- images
-
-    def image(self, reference: str) -> FakeImage:
-        for each, image in self.images.items():
-            if reference in (each, image.id, f"{each}:latest") or each == f"{reference}:latest":
-                return image
-        raise Refused(404, f"No such image: {reference}")
-
-    # -- files
-
-    @staticmethod
-    def under_tmpfs(container: FakeContainer, path: str) -> bool:
-        return any(path == mount or path.startswith(mount + "/") for mount in container.host_config.get("Tmpfs") or {})
-
-    def unpack(self, container: FakeContainer, directory: str, content: bytes) -> None:
-        """Unpack a tar stream. What lies below a tmpfs is written under it: nobody in the container sees it."""
-        if directory != "/" and not self.exists(container, directory):
-            raise Refused(404, f"Could not find the file {directory} in container {container.id}")
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            for member in tar:
-                path = str(PurePosixPath(directory) / member.name.rstrip("/"))
-                file = tar.extractfile(member) if member.isreg() else None
-                if file and not (container.running and self.under_tmpfs(container, path)):
-                    container.files[path] = file.read()
-
-    @staticmethod
-    def exists(container: FakeContainer, path: str) -> bool:
-        return path in container.files or any(name.startswith(path.rstrip("/") + "/") for name in container.files)
-
-    def pack(self, container: FakeContainer, path: str) -> bytes:
-        """A file or directory as a tar stream, named by its last component."""
-        if not self.exists(container, path):
-            raise Refused(404, f"Could not find the file {path} in container {container.id}")
-        buffer = io.BytesIO()
-        base = PurePosixPath(path)
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for name, content in sorted(container.files.items()):
-                if name == path or name.startswith(path.rstrip("/") + "/"):
-                    info = tarfile.TarInfo(str(PurePosixPath(name).relative_to(base.parent)))
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-        return buffer.getvalue()
+        self.emit_network(network, "destroy")
 
     # -- events
 
-    def emit(self, kind: str, action: str, container: FakeContainer) -> None:
-        attributes = {**container.labels, "name": container.name}
-        actor = {"ID": container.id, "Attributes": attributes}
-        self.events.append({"Type": kind, "Action": action, "Actor": actor, "timeNano": time.time_ns()})
+    def emit_of(self, container: FakeContainer, action: str, **attributes: str) -> None:
+        self.emit("container", action, container.id, {**container.labels, "name": container.name, **attributes})
+
+    def emit_network(self, network: FakeNetwork, action: str, container: FakeContainer | None = None) -> None:
+        attributes = {"name": network.name, "type": "bridge"}
+        self.emit("network", action, network.id, attributes | ({"container": container.id} if container else {}))
+
+    def emit(self, kind: str, action: str, object_id: str, attributes: dict[str, str]) -> None:
+        now = max(time.time_ns(), self.events[-1]["timeNano"] + 1 if self.events else 0)
+        self.events.append({"Type": kind, "Action": action, "Actor": {"ID": object_id, "Attributes": attributes}, "timeNano": now})
         self.event_added.set()
         self.event_added = asyncio.Event()
 
@@ -366,3 +414,8 @@ def has_labels(labels: dict[str, str], wanted: dict[str, list[str]]) -> bool:
         if name not in labels or (equals and labels[name] != value):
             return False
     return True
+
+
+def _first_address(pool: IPv4Network | IPv6Network, subnet: str) -> str:
+    """The one that the Engine takes for itself: the first of the range, but for the network's own."""
+    return str(pool[1] if pool[0] == ip_network(subnet)[0] else pool[0])

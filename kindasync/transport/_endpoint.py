@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from kindasync.errors import EngineMissing, EngineUnreachable
 
@@ -52,14 +53,15 @@ def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> En
 
     Raises: EngineUnreachable for anything else, with what to use instead.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return Endpoint(socket_path=Path(unquote(parts.path)), source=source)
-    if parts.scheme in ("tcp", "http", "https") and parts.hostname:
-        if parts.scheme == "https" and tls is None:
-            tls = TlsFiles()
-        port = parts.port or (2376 if tls else 2375)
-        return Endpoint(host=parts.hostname, port=port, tls=tls, source=source)
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix" and rest:
+        return Endpoint(socket_path=Path(rest), source=source)  # as it stands: the docker client decodes nothing in it
+    if scheme in ("tcp", "http", "https"):
+        with suppress(ValueError):  # brackets that do not close, a port that is none
+            parts = urlsplit(url)
+            if parts.hostname:
+                tls = TlsFiles() if scheme == "https" and tls is None else tls
+                return Endpoint(host=parts.hostname, port=parts.port or (2376 if tls else 2375), tls=tls, source=source)
     remedies = {
         "npipe": "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket",
         "ssh": "forward the socket, as in ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, and use unix:///tmp/docker.sock",
@@ -68,11 +70,13 @@ def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> En
     raise EngineUnreachable(
         f'cannot use the Docker endpoint "{url}"',
         why=f"it comes from: {source}",
-        hint=remedies.get(parts.scheme, "use unix:///path/to/docker.sock or tcp://host:port"),
+        hint=remedies.get(scheme, "use unix:///path/to/docker.sock or tcp://host:port"),
     )
 
 
-def from_environment(env: Mapping[str, str], home: Path, *, platform: str = sys.platform) -> Endpoint:
+def from_environment(
+    env: Mapping[str, str], home: Path, *, platform: str = sys.platform, default_socket: Path = DEFAULT_SOCKET
+) -> Endpoint:
     """The endpoint that the docker client would use, and where it has none, the first socket that is there.
 
     In order: DOCKER_HOST; DOCKER_CONTEXT; the current context of the docker client's configuration; the default socket;
@@ -89,7 +93,7 @@ def from_environment(env: Mapping[str, str], home: Path, *, platform: str = sys.
         source = f'context "{context}" of {config_dir / "config.json"}'
     if context and context != "default":
         return _from_context(str(context), config_dir, source)
-    candidates = [DEFAULT_SOCKET]
+    candidates = [default_socket]
     if env.get("XDG_RUNTIME_DIR"):
         candidates.append(Path(env["XDG_RUNTIME_DIR"]) / "docker.sock")
     candidates.append(home / ".docker/run/docker.sock")
@@ -140,7 +144,8 @@ def _from_context(name: str, config_dir: Path, source: str) -> Endpoint:
             hint="docker context ls shows those there are; docker context use default goes back to the default socket",
         )
     tls_dir = config_dir / "contexts/tls" / digest / "docker"
-    tls = _tls_from_directory(tls_dir, verify=not docker.get("SkipTLSVerify")) if tls_dir.is_dir() else None
+    skip_verify = bool(docker.get("SkipTLSVerify"))  # which asks for TLS by itself
+    tls = _tls_from_directory(tls_dir, verify=not skip_verify) if tls_dir.is_dir() or skip_verify else None
     return parse(docker["Host"], tls=tls, source=source)
 
 

@@ -50,27 +50,44 @@ class Reply:
     body: bytes
 
 
+class _Source:
+    """A request's body that comes from somewhere. `error`: how that failed; aiohttp would blame the connection for it."""
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+        self.error: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces:
+                yield piece
+        except Exception as error:
+            self.error = error
+            raise
+
+
 class StreamedReply:
     """An answer whose body is still arriving."""
 
-    def __init__(self, endpoint: Endpoint, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, endpoint: Endpoint, response: aiohttp.ClientResponse, sent: bytes | _Source | None = None) -> None:
         self._endpoint = endpoint
         self._response = response
+        self._sent = sent
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives, in pieces of any size.
 
-        Raises: ConnectionLost if the connection ends before the body does.
+        Raises: ConnectionLost if the connection ends before the body does; what the source of the request's body raises.
         """
-        with _translated(self._endpoint):
+        with _translated(self._endpoint, self._sent):
             async for chunk in self._response.content.iter_any():
                 yield chunk
 
     async def read(self) -> bytes:
-        """The rest of the body."""
-        with _translated(self._endpoint):
+        """The rest of the body. Raises: as `chunks`."""
+        with _translated(self._endpoint, self._sent):
             return await self._response.read()
 
 
@@ -110,11 +127,12 @@ class Http:
     async def request(self, request: Request) -> Reply:
         """Send `request` and read the whole answer, whatever its status.
 
-        Raises: EngineUnreachable (EngineMissing, EnginePermissionDenied); ConnectionLost.
+        Raises: EngineUnreachable (EngineMissing, EnginePermissionDenied); ConnectionLost; what the source of the body raises.
         Cancellation: closes the connection; the Engine may or may not have acted.
         """
-        with _translated(self.endpoint):
-            async with self._send(self._unary, request) as response:
+        body = _body_of(request)
+        with _translated(self.endpoint, body):
+            async with self._send(self._unary, request, body) as response:
                 return Reply(status=response.status, headers=response.headers, body=await response.read())
 
     @asynccontextmanager
@@ -123,32 +141,41 @@ class Http:
 
         Raises: as `request`. Cancellation, or leaving the context: closes the connection.
         """
-        with _translated(self.endpoint):
-            response = await self._send(self._streams, request)
+        body = _body_of(request)
+        with _translated(self.endpoint, body):
+            response = await self._send(self._streams, request, body)
         try:
-            yield StreamedReply(self.endpoint, response)
+            yield StreamedReply(self.endpoint, response, body)
         finally:
             response.close()
 
-    def _send(self, session: aiohttp.ClientSession, request: Request) -> aiohttp.client._RequestContextManager:
+    def _send(
+        self, session: aiohttp.ClientSession, request: Request, body: bytes | _Source | None
+    ) -> aiohttp.client._RequestContextManager:
         url = URL(self._base + request.target, encoded=True)
         return session.request(
             request.method,
             url,
             headers=request.headers,
-            data=request.body,
+            data=body,
             skip_auto_headers=("Accept-Encoding", "User-Agent"),
             allow_redirects=False,
         )
 
 
+def _body_of(request: Request) -> bytes | _Source | None:
+    return request.body if request.body is None or isinstance(request.body, bytes) else _Source(request.body)
+
+
 @contextmanager
-def _translated(endpoint: Endpoint) -> Iterator[None]:
+def _translated(endpoint: Endpoint, sent: bytes | _Source | None) -> Iterator[None]:
     try:
         yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise unreachable(endpoint, error) from error
     except aiohttp.ClientError as error:
+        if isinstance(sent, _Source) and sent.error:
+            raise sent.error from None
+        if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+            raise unreachable(endpoint, error) from error
         raise ConnectionLost(
             f"the connection to the Docker Engine at {endpoint} was lost",
             why=str(error) or type(error).__name__,

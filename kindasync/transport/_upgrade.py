@@ -5,16 +5,15 @@ The Docker Engine does this for exec and attach with stdin. aiohttp offers no pu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import SocketStream
 
 from kindasync.errors import ConnectionLost
 from kindasync.transport._endpoint import Endpoint
 from kindasync.transport._http import CONNECT_S, Reply, Request, unreachable
-from kindasync.transport._tls import context
 
 MAX_HEADER_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -23,94 +22,118 @@ _CHUNK_BYTES = 64 * 1024
 class Upgraded:
     """The raw bytes after an upgrade."""
 
-    def __init__(self, endpoint: Endpoint, stream: ByteStream, leftover: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, stream: SocketStream, leftover: bytes) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._leftover = leftover
-
-    @property
-    def can_half_close(self) -> bool:
-        """Whether `send_eof` ends our direction only. Not over TLS: there the far side must know when it has got all."""
-        return isinstance(self._stream, SocketStream)
+        self._sent_all = False
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`. Raises: ConnectionLost."""
-        try:
+        with _translated(self._endpoint, "it was closed while we were sending"):
             await self._stream.send(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise _lost(self._endpoint, "it was closed while we were sending") from error
 
     async def send_eof(self) -> None:
-        """Say that nothing more comes, and go on receiving. Only where `can_half_close`."""
-        await self._stream.send_eof()
+        """Say that nothing more comes, and go on receiving. Raises: ConnectionLost."""
+        with _translated(self._endpoint, "it was closed while we were sending"):
+            await self._stream.send_eof()
+        self._sent_all = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """What the far side sends, until it closes."""
+        """What the far side sends, until it closes. Raises: ConnectionLost if the connection ends otherwise."""
         if self._leftover:
             yield self._leftover
             self._leftover = b""
         while True:
             try:
-                yield await self._stream.receive(_CHUNK_BYTES)
+                with _translated(self._endpoint, "it was reset"):
+                    chunk = await self._stream.receive(_CHUNK_BYTES)
             except anyio.EndOfStream:
                 return
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                raise _lost(self._endpoint, "it was reset") from error
+            except ConnectionLost:
+                if self._far_side_may_have_enough:
+                    return
+                raise
+            yield chunk
+
+    @property
+    def _far_side_may_have_enough(self) -> bool:
+        """Whether a reset can mean that the far side closed in order, without having read all that we sent.
+
+        Linux reports that on a UNIX socket, after all that the far side had sent (unix(7)). On TCP a reset may have destroyed some of that.
+        """
+        return bool(self._endpoint.socket_path) and not self._sent_all
 
 
 @asynccontextmanager
 async def upgrade(endpoint: Endpoint, request: Request) -> AsyncIterator[Upgraded | Reply]:
     """Send `request` with an offer to upgrade. Yields the raw connection after 101 (or 200, as older Engines say), else the Reply that refuses.
 
+    Not over TLS, where one direction cannot be ended alone.
     Raises: EngineUnreachable; ConnectionLost. Cancellation, or leaving the context: closes the connection.
     """
     assert isinstance(request.body, bytes)
+    assert endpoint.tls is None
     async with await _connect(endpoint) as stream:
         lines = [f"{request.method} {request.target} HTTP/1.1", "Host: docker", "Connection: Upgrade", "Upgrade: tcp"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         lines += [f"Content-Length: {len(request.body)}", "", ""]
-        await stream.send("\r\n".join(lines).encode() + request.body)
-        head, leftover = await _read_head(endpoint, stream)
-        status_line, *header_lines = head.decode("latin-1").split("\r\n")
-        status = int(status_line.split(" ", 2)[1])
-        headers = {name.strip().title(): value.strip() for name, _, value in (line.partition(":") for line in header_lines)}
+        with _translated(endpoint, "it was closed before an answer"):
+            await stream.send("\r\n".join(lines).encode() + request.body)
+        status, headers, leftover = await _read_head(endpoint, stream)
         if status in (101, 200):
             yield Upgraded(endpoint, stream, leftover)
         else:
-            body = leftover
-            length = int(headers.get("Content-Length", len(body)))
-            while len(body) < length:
-                try:
-                    body += await stream.receive()
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    break
-            yield Reply(status=status, headers=headers, body=body)
+            yield Reply(status=status, headers=headers, body=await _read_body(headers, stream, leftover))
 
 
-async def _connect(endpoint: Endpoint) -> ByteStream:
+async def _connect(endpoint: Endpoint) -> SocketStream:
     try:
         with anyio.fail_after(CONNECT_S):
             if endpoint.socket_path:
                 return await anyio.connect_unix(endpoint.socket_path)
-            tls = context(endpoint)
-            if tls:
-                return await anyio.connect_tcp(endpoint.host, endpoint.port, ssl_context=tls, tls_standard_compatible=False)
             return await anyio.connect_tcp(endpoint.host, endpoint.port)
     except OSError as error:  # TimeoutError is one
         raise unreachable(endpoint, error.__cause__ if isinstance(error.__cause__, OSError) else error) from error
 
 
-async def _read_head(endpoint: Endpoint, stream: ByteStream) -> tuple[bytes, bytes]:
+async def _read_head(endpoint: Endpoint, stream: SocketStream) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers, and what came after them."""
     buffered = b""
     while b"\r\n\r\n" not in buffered:
         try:
-            buffered += await stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            with _translated(endpoint, "it was reset before an answer"):
+                buffered += await stream.receive()
+        except anyio.EndOfStream as error:
             raise _lost(endpoint, "it was closed before an answer") from error
         if len(buffered) > MAX_HEADER_BYTES:
             raise _lost(endpoint, f"the answer's header is longer than {MAX_HEADER_BYTES} bytes")
     head, _, leftover = buffered.partition(b"\r\n\r\n")
-    return head, leftover
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    protocol, _, status = status_line.partition(" ")
+    if not protocol.startswith("HTTP/1.") or not status[:3].isdecimal():
+        raise _lost(endpoint, f"what answered does not speak HTTP: {status_line[:100]}")
+    return int(status[:3]), {name.strip().title(): value.strip() for name, _, value in (line.partition(":") for line in lines)}, leftover
+
+
+async def _read_body(headers: dict[str, str], stream: SocketStream, leftover: bytes) -> bytes:
+    """The body of a refusal, as far as it comes."""
+    body = leftover
+    length = int(headers.get("Content-Length", len(body)))
+    while len(body) < length:
+        try:
+            body += await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            break
+    return body
+
+
+@contextmanager
+def _translated(endpoint: Endpoint, why: str) -> Iterator[None]:
+    try:
+        yield
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+        raise _lost(endpoint, why) from error
 
 
 def _lost(endpoint: Endpoint, why: str) -> ConnectionLost:

@@ -30,5 +30,7 @@ async def write_image_archive(path: Path, *, padding_bytes: int = 24 * 1024 * 10
         files.add_bytes("bin/busybox", busybox, mode=0o755)
         files.add_symlink("bin/sh", "busybox")
         files.add_bytes("padding", os.urandom(padding_bytes))
-    write_archive(path, [ImageRecord(reference=REFERENCE, architecture=facts.architecture, layers=(Layer.of(layer),), config={"Cmd": ["/bin/sh"]})])
+    write_archive(
+        path, [ImageRecord(reference=REFERENCE, architecture=facts.architecture, layers=(Layer.of(layer),), config={"Cmd": ["/bin/sh"]})]
+    )
     layer.unlink()

@@ -95,21 +95,34 @@ async def namespace(cluster: Cluster) -> AsyncIterator[str]:
     await remove_namespace(cluster.kubeconfig, name)
 
 
-def run_cli(*arguments: str, env: Mapping[str, str] | None = None, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: str | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """The command, as a user runs it."""
     return subprocess.run(
-        [sys.executable, "-m", "kindasync", *arguments], capture_output=True, text=True, env={**os.environ, **(env or {})}, input=stdin, cwd=cwd, check=False
+        [sys.executable, "-m", "kindasync", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        input=stdin,
+        cwd=cwd,
+        check=False,
     )
 
 
-def pod(name: str, command: Sequence[str], **spec: Any) -> dict[str, Any]:
-    """A pod of the busybox that every node has."""
+def pod(name: str, command: Sequence[str], **spec: Any) -> Any:
+    """A pod of the busybox that every node has, as the API takes it."""
     container = {"name": "main", "image": BUSYBOX, "imagePullPolicy": "Never", "command": list(command)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": name}},
-        "spec": {"terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "containers": [{**container, **spec.pop("container", {})}], **spec},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "restartPolicy": "Never",
+            "containers": [{**container, **spec.pop("container", {})}],
+            **spec,
+        },
     }
 
 
@@ -132,4 +145,3 @@ async def pod_is(core: CoreV1Api, namespace: str, name: str, wanted: Callable[[A
                 if wanted(last):
                     return
     raise AssertionError(f"pod {name} is not as wanted after {timeout_s:g} s: {last}")
-

@@ -109,7 +109,17 @@ def _running_dockerd() -> str:
 def _make_certificates(directory: Path) -> None:
     """An authority, and certificates of it for the server and for us."""
     openssl = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    _run(*openssl, "-subj", "/CN=test-ca", "-keyout", f"{directory}/ca-key.pem", "-out", f"{directory}/ca.pem", "-addext", "keyUsage=critical,keyCertSign")
+    _run(
+        *openssl,
+        "-subj",
+        "/CN=test-ca",
+        "-keyout",
+        f"{directory}/ca-key.pem",
+        "-out",
+        f"{directory}/ca.pem",
+        "-addext",
+        "keyUsage=critical,keyCertSign",
+    )
     signed = ("-CA", f"{directory}/ca.pem", "-CAkey", f"{directory}/ca-key.pem", "-addext", "basicConstraints=critical,CA:FALSE")
     server = ("-subj", "/CN=server", "-addext", f"subjectAltName=IP:{THERE}", "-addext", "extendedKeyUsage=serverAuth")
     _run(*openssl, *signed, *server, "-keyout", f"{directory}/server-key.pem", "-out", f"{directory}/server-cert.pem")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -29,7 +30,9 @@ async def test_a_preloaded_image_is_there_without_a_pull(own_home: Path, name: s
     archive = tmp_path.parent / f"{name}.tar"
     await write_image_archive(archive)
 
-    created = await anyio.to_thread.run_sync(lambda: run_cli("create", "cluster", "-n", name, "--preload", str(archive), "--events", "json"))
+    created = await anyio.to_thread.run_sync(
+        lambda: run_cli("create", "cluster", "-n", name, "--preload", str(archive), "--events", "json")
+    )
     assert created.returncode == 0, created.stderr
     events = [json.loads(line) for line in created.stdout.splitlines()]
     cluster = await Cluster.get(name)
@@ -45,7 +48,9 @@ async def test_a_preloaded_image_is_there_without_a_pull(own_home: Path, name: s
     assert len(sizes) > 2
     assert all(one <= other for one, other in pairwise(sizes))
     assert sizes[-1] == archive.stat().st_size
-    assert names_in_order(events) >= set(pairwise(["ContainerCreated", "NodeStarted", "NodePaused", "BootSignalled", "NodeBooted", "RuntimeReady", "ClusterReady"]))
+    assert names_in_order(events) >= set(
+        pairwise(["ContainerCreated", "NodeStarted", "NodePaused", "BootSignalled", "NodeBooted", "RuntimeReady", "ClusterReady"])
+    )
     ended = [event for event in events if event["event"] not in ("PreloadProgress", "BootSignalled", "ReadinessObserved", "Warned")]
     assert all(event["duration_s"] >= 0 for event in ended)
     assert any(event["event"] == "ReadinessObserved" for event in events)
@@ -86,7 +91,9 @@ async def test_found_from_the_engine_alone(name: str, own_home: Path, tmp_path: 
     before = await look(own_home)
     cluster = await Cluster.create(name)
     async with cluster.engine.connect() as connection:
-        await connection.request(Call("ContainerRename", "POST", f"/containers/{cluster.nodes[0].id}/rename", params={"name": f"{name}-renamed"}))
+        await connection.request(
+            Call("ContainerRename", "POST", f"/containers/{cluster.nodes[0].id}/rename", params={"name": f"{name}-renamed"})
+        )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setenv("HOME", str(elsewhere))
@@ -113,7 +120,8 @@ async def test_a_restart_boots_straight_through(name: str) -> None:
     async with Cluster.running(name=name) as cluster:
         node: Node = cluster.nodes[0]
         async with cluster.client() as api:
-            await CoreV1Api(api).create_namespaced_config_map("default", {"metadata": {"name": "kept"}, "data": {"key": "value"}})
+            config_map: Any = {"metadata": {"name": "kept"}, "data": {"key": "value"}}
+            await CoreV1Api(api).create_namespaced_config_map("default", config_map)
         async with cluster.engine.connect() as connection:
             before = await container_inspect(connection, node.id)
             await container_stop(connection, node.id, grace_s=10)

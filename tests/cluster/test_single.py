@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import anyio.to_thread
@@ -56,7 +57,12 @@ async def test_all_system_pods_become_ready(cluster: Cluster) -> None:
         core = CoreV1Api(api)
         for deployment in (await apps.list_deployment_for_all_namespaces()).items:
             for each in (await core.list_namespaced_pod(deployment.metadata.namespace)).items:
-                await pod_is(core, each.metadata.namespace, each.metadata.name, lambda status: all(item.ready for item in status.container_statuses or [None]))
+                await pod_is(
+                    core,
+                    each.metadata.namespace,
+                    each.metadata.name,
+                    lambda status: all(item.ready for item in status.container_statuses or [None]),
+                )
         names = {deployment.metadata.name for deployment in (await apps.list_deployment_for_all_namespaces()).items}
 
     assert names == {"coredns", "local-path-provisioner"}
@@ -67,7 +73,9 @@ async def test_pods_resolve_services_and_nodes(cluster: Cluster, namespace: str)
     script = f"nslookup kubernetes.default.svc.cluster.local && nslookup {cluster.nodes[0].name}."
     async with cluster.client() as api:
         core = CoreV1Api(api)
-        await core.create_namespaced_pod(namespace, pod("dns", ["sh", "-c", f"for i in 1 2 3 4 5; do ({script}) && exit 0; sleep 1; done; exit 1"]))
+        await core.create_namespaced_pod(
+            namespace, pod("dns", ["sh", "-c", f"for i in 1 2 3 4 5; do ({script}) && exit 0; sleep 1; done; exit 1"])
+        )
         phase, output = await pod_ends(core, namespace, "dns")
 
     assert phase == "Succeeded", output
@@ -77,7 +85,10 @@ async def test_pods_resolve_services_and_nodes(cluster: Cluster, namespace: str)
 async def test_a_published_port_reaches_a_pod(cluster: Cluster, namespace: str) -> None:
     """extraPortMappings and a NodePort Service: a page of a pod comes to this machine."""
     script = "mkdir /www && echo hello >/www/index.html && exec httpd -f -p 8080 -h /www"
-    service = {"metadata": {"name": "web"}, "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30080}]}}
+    service: Any = {
+        "metadata": {"name": "web"},
+        "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30080}]},
+    }
     async with cluster.client() as api:
         core = CoreV1Api(api)
         await core.create_namespaced_pod(namespace, pod("web", ["sh", "-c", script]))
@@ -101,17 +112,24 @@ def fetch(url: str) -> bytes:
 
 async def test_a_claim_of_the_default_class_is_bound(cluster: Cluster, namespace: str) -> None:
     """Storage: the class `standard` is the default, and a pod can write to a claim of it."""
-    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}
+    claim: Any = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
     async with cluster.client() as api:
         core = CoreV1Api(api)
         classes = (await StorageV1Api(api).list_storage_class()).items
         await core.create_namespaced_persistent_volume_claim(namespace, claim)
-        writer = pod("writer", ["sh", "-c", "echo kept >/data/file && cat /data/file"], volumes=volumes, container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]})
+        writer = pod(
+            "writer",
+            ["sh", "-c", "echo kept >/data/file && cat /data/file"],
+            volumes=volumes,
+            container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        )
         await core.create_namespaced_pod(namespace, writer)
         phase, output = await pod_ends(core, namespace, "writer")
 
-    assert [each.metadata.name for each in classes if each.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true"] == ["standard"]
+    assert [
+        each.metadata.name for each in classes if each.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true"
+    ] == ["standard"]
     assert (phase, output) == ("Succeeded", "kept\n")
 
 

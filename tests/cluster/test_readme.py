@@ -1,0 +1,73 @@
+"""What the README says, run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+
+from kindasync import Cluster
+from tests.cluster.conftest import run_cli
+
+pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+async def test_the_first_commands(own_home: Path) -> None:
+    """create and delete, without any option."""
+    commands = [line.removeprefix("$ ").split("#")[0].split() for line in blocks("console")[0].splitlines()]
+    assert [command[0] for command in commands] == ["pip", "kindasync", "kindasync"]
+    if "kind" in await Cluster.list():
+        pytest.skip("somebody has a cluster of the default name")
+
+    results = [await anyio.to_thread.run_sync(partial(run_cli, *command[1:])) for command in commands[1:]]
+
+    assert [result.returncode for result in results] == [0, 0], [result.stderr for result in results]
+
+
+async def test_the_first_program(tmp_path: Path) -> None:
+    """The example prints the names of pods."""
+    script = tmp_path / "example.py"
+    script.write_text(blocks("python")[0])
+
+    result = await anyio.run_process([sys.executable, str(script)], stderr=subprocess.STDOUT, check=False)
+
+    assert result.returncode == 0, result.stdout.decode()
+    assert "etcd-" in result.stdout.decode()
+
+
+async def test_the_first_test(tmp_path: Path) -> None:
+    """The example passes, here by pytest-asyncio."""
+    (tmp_path / "test_example.py").write_text(blocks("python")[1])
+    options = ["-q", "-p", "no:anyio", "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+
+    result = await anyio.run_process([sys.executable, "-m", "pytest", *options, str(tmp_path)], cwd=tmp_path, check=False)
+
+    assert b"1 passed" in result.stdout, result.stdout.decode()
+
+
+async def test_the_quickstart() -> None:
+    """From the checkout: it ends with a page from a pod, also when it is run again at once."""
+    if "kind" in await Cluster.list():
+        pytest.skip("somebody has a cluster of the default name")
+    try:
+        results = [
+            await anyio.run_process([str(ROOT / "scripts/quickstart"), "--yes"], check=False, stderr=subprocess.STDOUT) for _ in range(2)
+        ]
+    finally:
+        deleted = run_cli("delete", "cluster")
+
+    assert [result.returncode for result in results] == [0, 0], results[0].stdout.decode()
+    assert b"Hello from a pod!" in results[1].stdout
+    assert deleted.returncode == 0

@@ -1,0 +1,115 @@
+"""The long ones: boots with the signal at any moment, and creates that are interrupted at any moment."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from kindasync import Engine
+from kindasync.cluster._images import default_reference
+from kindasync.config import Role
+from kindasync.docker.containers import container_create, container_inspect, container_remove, container_start
+from kindasync.docker.system import system_info
+from kindasync.node._boot import signal_boot
+from kindasync.node._console import Console
+from kindasync.node._spec import NodeSpec, container_spec
+from tests.cluster.conftest import look, run_cli
+
+pytestmark = [pytest.mark.anyio]
+BOOTS = 200
+CREATE_S = 10.0  # about the length of one create
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1800)
+async def test_no_boot_signal_is_lost() -> None:
+    """200 nodes get their first signal at a random moment within 2 s of their start, again and again until they boot: none hangs."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    attempts: list[int] = []
+    limiter = anyio.CapacityLimiter(6)
+    async with Engine.of(None).connect() as connection:
+        facts = await system_info(connection)
+        image = await default_reference(connection, facts)
+
+        async def boot(number: int, delay_s: float) -> None:
+            node = NodeSpec(
+                name=f"boot-{number}", cluster="boots", role=Role.WORKER, image=image, pauses=True, network="bridge", binds_modules=False
+            )
+            async with limiter:
+                container_id = await container_create(connection, node.name, container_spec(node, facts, working_dir=Path("/")))
+                try:
+                    await container_start(connection, container_id)
+                    console = Console(connection, await container_inspect(connection, container_id))
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(console.follow)
+                        await anyio.sleep(delay_s)
+                        counts: list[int] = []
+                        await signal_boot(connection, await container_inspect(connection, container_id), console, report=counts.append)
+                        attempts.append(counts[-1])
+                        tasks.cancel_scope.cancel()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await container_remove(connection, container_id)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(BOOTS):
+                tasks.start_soon(boot, number, moments.uniform(0, 2))
+
+    assert len(attempts) == BOOTS
+    print(f"most attempts for one boot: {max(attempts)}")
+
+
+async def interrupt(name: str, number: int, after_s: float) -> int:
+    """Start a create on the command line, and send it a signal; its exit code."""
+
+    def run() -> int:
+        process = subprocess.Popen([sys.executable, "-m", "kindasync", "create", "cluster", "-n", name], stderr=subprocess.DEVNULL)
+        time.sleep(after_s)
+        process.send_signal(number)
+        return process.wait(120)
+
+    return await anyio.to_thread.run_sync(run)
+
+
+@pytest.mark.parametrize("after_s", [0.8, 5.0])
+async def test_an_interrupted_create_leaves_nothing(name: str, own_home: Path, after_s: float) -> None:
+    """Ctrl-C early, and while the API server starts: no container, volume, network, file or kubeconfig entry that was not there before."""
+    before = await look(own_home)
+
+    code = await interrupt(name, signal.SIGINT, after_s)
+
+    assert code == 128 + signal.SIGINT
+    assert await look(own_home) == before
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 20), (signal.SIGTERM, 10)])
+async def test_creates_interrupted_at_any_moment_leave_nothing(name: str, own_home: Path, number: signal.Signals, times: int) -> None:
+    """Spread over the length of one create. One that had come to its end is deleted like any other."""
+    before = await look(own_home)
+    codes = []
+    for index in range(times):
+        code = await interrupt(f"{name}-{index}", number, (index + 0.5) * CREATE_S / times)
+        if code == 0:
+            assert run_cli("delete", "cluster", "-n", f"{name}-{index}").returncode == 0
+        codes.append(code)
+        after = await look(own_home)
+        assert (after.containers, after.networks, after.volumes) == (before.containers, before.networks, before.volumes), (
+            f"interrupted after {index}"
+        )
+        assert {path for path in after.files - before.files if ".kube" not in path} == set()
+        assert name not in after.kubeconfig
+
+    print(f"exit codes: {codes}")
+    assert set(codes) <= {0, 128 + number}
