@@ -27,7 +27,14 @@ def lint(session: nox.Session) -> None:
     session.install(*CHECK)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".", *session.posargs)
-    scripts = ["scripts/bootstrap", "scripts/quickstart", "scripts/test", ".ci/run", "node-image/build-program", "node-image/base/customize"]
+    scripts = [
+        "scripts/bootstrap",
+        "scripts/quickstart",
+        "scripts/test",
+        ".ci/run",
+        "node-image/build-program",
+        "node-image/base/customize",
+    ]
     for script in scripts:
         session.run("sh", "-n", script, external=True, silent=True)
     for script in ("node-image/store", "node-image/base/rootfs/usr/local/bin/entrypoint"):
@@ -144,5 +151,3 @@ def coverage(session: nox.Session) -> None:
     session.install("-e", ".", *TEST, "coverage")
     session.run("coverage", "run", "--source=kindasync", "-m", "pytest", "-m", "not engine and not cluster", *session.posargs)
     session.run("coverage", "report", "--skip-covered", "--show-missing")
-
-

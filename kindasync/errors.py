@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+# What programs and Engines may say, and nobody may read in an error: bootstrap tokens, keys in kubeconfigs and in PEM (also
+# of those whose beginning was cut off), passwords in URLs.
+_SECRETS = re.compile(
+    r"""
+    \b[a-z0-9]{6}\.[a-z0-9]{16}\b
+    | (?<=client-key-data)\W+[A-Za-z0-9+/=]+
+    | (?:-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----|\A)[\sA-Za-z0-9+/=]*-----END[ ][A-Z ]*PRIVATE[ ]KEY-----
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
+    """,
+    re.VERBOSE,
+)
+
+
+def redacted(text: str) -> str:
+    """`text` without what looks like a secret."""
+    return _SECRETS.sub("(withheld)", text)
 
 
 class KindasyncError(Exception):
     """The base of every error that a public call raises.
 
     Shape: `what` failed in one line; `why`, in the words of the Engine or program where there are some; `hint`, what to
-    do; `evidence`, such as the last lines of output. Any but `what` may be empty. `str()` shows all of them.
+    do; `evidence`, such as the last lines of output. Any but `what` may be empty. `str()` shows all of them. What looks like
+    a token, key or password in them is withheld.
     """
 
     def __init__(self, what: str, *, why: str = "", hint: str = "", evidence: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
+        super().__init__(redacted(what))
+        self.what = redacted(what)
+        self.why = redacted(why)
         self.hint = hint
-        self.evidence = evidence
+        self.evidence = redacted(evidence)
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -80,7 +99,7 @@ class ApiError(EngineError):
         self.operation = operation
         self.subject = subject
         self.status = status
-        self.message = message
+        self.message = redacted(message)
 
 
 class NotFound(ApiError):
@@ -119,7 +138,7 @@ class ExecFailed(NodeError):
         )
         self.argv = tuple(argv)
         self.exit_code = exit_code
-        self.output_tail = output_tail
+        self.output_tail = self.evidence
 
 
 class BootFailed(NodeError):

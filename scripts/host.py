@@ -10,9 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -39,7 +38,7 @@ class Change:
     """One change to this machine: what it is, in words, and how it is done."""
 
     what: str
-    make: Callable[[], None]
+    make: Callable[[], Awaitable[None]]
 
 
 def main() -> None:
@@ -61,9 +60,7 @@ async def set_up() -> None:
     image_missing = engine_missing or not await image_is_built()
     if image_missing:
         changes += build_tool_changes()
-    apply(changes)
-    if engine_missing:
-        await start_engine()
+    await apply(changes)
     if image_missing:
         subprocess.run([Path(sys.executable).with_name("kindasync"), "build", "node-image"], check=True)
 
@@ -109,9 +106,9 @@ def engine_changes() -> list[Change]:
     for name, wanted in (("max_user_instances", INOTIFY_INSTANCES * 2), ("max_user_watches", INOTIFY_WATCHES)):
         path = Path("/proc/sys/fs/inotify") / name
         if int(path.read_text()) < wanted:
-            changes.append(Change(what=f"sysctl fs.inotify.{name}={wanted}, until the next boot", make=partial(write, path, wanted)))
+            changes.append(Change(what=f"sysctl fs.inotify.{name}={wanted}, until the next boot", make=write(path, wanted)))
     how = "by systemd" if systemd_runs() else f"in the background, logging to {ENGINE_LOG}"
-    changes.append(Change(what=f"start dockerd {how}", make=lambda: None))
+    changes.append(Change(what=f"start dockerd {how}", make=start_engine))
     return changes
 
 
@@ -128,10 +125,10 @@ def needs_newer_engine() -> bool:
     return not major.isdigit() or int(major) < OLDEST_FOR_MISSING_CAPABILITIES
 
 
-def unpack_engine(packages: Sequence[str]) -> None:
+async def unpack_engine(packages: Sequence[str]) -> None:
     """Unpack packages of a newer suite, beside those installed."""
     ENGINE_DIR.mkdir(parents=True, exist_ok=True)
-    anyio.run(lambda: unpack_packages(NEWER_SUITE, packages, ENGINE_DIR, on_line=say))
+    await unpack_packages(NEWER_SUITE, packages, ENGINE_DIR, on_line=say)
 
 
 def build_tool_changes() -> list[Change]:
@@ -146,7 +143,7 @@ def build_tool_changes() -> list[Change]:
 def install(*packages: str) -> Change:
     """Install packages of the distribution."""
 
-    def make() -> None:
+    async def make() -> None:
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
             subprocess.run(["apt-get", "update", "-qq"], check=True, env=env)
@@ -157,7 +154,7 @@ def install(*packages: str) -> Change:
     return Change(what=f"install, with apt-get: {' '.join(packages)}", make=make)
 
 
-def apply(changes: Sequence[Change]) -> None:
+async def apply(changes: Sequence[Change]) -> None:
     """Say what will be changed, ask if there is somebody to ask, and change it."""
     if not changes:
         return
@@ -168,7 +165,7 @@ def apply(changes: Sequence[Change]) -> None:
         sys.exit("nothing was changed")
     for change in changes:
         say(change.what)
-        change.make()
+        await change.make()
 
 
 async def start_engine() -> None:
@@ -201,9 +198,13 @@ def systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def write(parameter: Path, value: int) -> None:
+def write(parameter: Path, value: int) -> Callable[[], Awaitable[None]]:
     """Set a kernel parameter."""
-    parameter.write_text(str(value))
+
+    async def make() -> None:
+        parameter.write_text(str(value))
+
+    return make
 
 
 def say(text: str) -> None:

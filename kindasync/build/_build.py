@@ -11,6 +11,7 @@ import anyio.to_thread
 from kindasync.build import _pins, _sources, _steps
 from kindasync.build._node_image import Builder, Images, find_built, load
 from kindasync.docker import Connection, Engine
+from kindasync.docker._auth import stored_auth
 from kindasync.docker.images import image_push, image_tag
 from kindasync.docker.system import system_info
 from kindasync.errors import KindasyncError
@@ -86,7 +87,7 @@ async def _build(options: Options, connection: Connection, bus: Bus) -> str:
             await load(connection, archive, plan)
     if options.push:
         await image_tag(connection, plan.reference, options.push)
-        await image_push(connection, options.push)
+        await image_push(connection, options.push, auth=stored_auth(options.push))
     return plan.reference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from kindasync.build import _go, _layers, _sbom
 from kindasync.build._debian import make_root
 from kindasync.build._oci import ImageRecord, Layer, write_archive
 from kindasync.build._steps import Cache, Plan
-from kindasync.build._store import make_store, pieces
+from kindasync.build._store import CLEANUP_S, make_store, pieces
 from kindasync.build._workshop import Here, InContainer, OnLine, Workshop
 from kindasync.docker import Connection
-from kindasync.docker.images import image_list, image_load, image_tag
-from kindasync.errors import BuildFailed
+from kindasync.docker.images import image_list, image_load, image_remove, image_tag
+from kindasync.errors import BuildFailed, Conflict
 from kindasync.events import BuildOutput, BuildStepEnded, BuildStepStarted, Bus
 
 _READABLE = {
@@ -147,7 +147,6 @@ class Builder:
                 stack.enter_context(self._cache.scratch(name))
                 for name in ("components", "component-layer", "node-layer", "store", "store-layer")
             )
-            await self._load_base()
             kube, storage = self._made("kube"), self._made("storage")
             on_line("writing the layer of the component images")
             await anyio.to_thread.run_sync(
@@ -156,7 +155,12 @@ class Builder:
             (layer,) = await self._layers(component_layer)
             await anyio.to_thread.run_sync(write_archive, components, list(_layers.component_images(plan, layer)))
             on_line("unpacking them with containerd")
-            await make_store(self._connection, plan.base_reference, plan.sources / "store", components, store, on_line=on_line)
+            await image_load(self._connection, pieces(self._made("base")))
+            try:
+                await make_store(self._connection, plan.base_reference, plan.sources / "store", components, store, on_line=on_line)
+            finally:
+                with anyio.move_on_after(CLEANUP_S, shield=True):
+                    await image_remove(self._connection, plan.base_reference)
             on_line("writing the node's layers")
             programs = [self._made(name) for name in ("containerd", "storage", "kube")]
             sbom = await anyio.to_thread.run_sync(partial(_sbom.document, plan, debian_root=self._made("debian"), programs=programs))
@@ -173,10 +177,6 @@ class Builder:
     async def _layers(self, *paths: Path) -> tuple[Layer, ...]:
         return tuple([await anyio.to_thread.run_sync(Layer.of, path) for path in paths])
 
-    async def _load_base(self) -> None:
-        if not await image_list(self._connection, labels={"kindasync.key": self._plan.keys["base"]}):
-            await image_load(self._connection, pieces(self._made("base")))
-
 
 async def find_built(connection: Connection, plan: Plan) -> str | None:
     """The reference under which the Engine has the image of this plan already; tagged as the plan says if it was not."""
@@ -188,9 +188,14 @@ async def find_built(connection: Connection, plan: Plan) -> str | None:
 
 
 async def load(connection: Connection, archive: Path, plan: Plan) -> None:
-    """Load a built archive into the Engine, and give it the plan's reference."""
+    """Load a built archive into the Engine, under the plan's reference. An image that had it, and now has none, is removed if nothing uses it."""
+    before = {image.id for image in await image_list(connection, reference=plan.reference)}
     await image_load(connection, pieces(archive))
     await find_built(connection, plan)
+    for image in await image_list(connection, labels={"kindasync.image": "node"}):
+        if image.id in before and not image.tags:
+            with suppress(Conflict):  # of nodes that still run
+                await image_remove(connection, image.id)
 
 
 def _with_registry(reference: str) -> str:

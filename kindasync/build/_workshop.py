@@ -19,10 +19,12 @@ from anyio.abc import Process
 
 from kindasync.build._oci import LayerWriter, names_under
 from kindasync.docker import Connection
+from kindasync.docker._auth import stored_auth
 from kindasync.docker.archives import get_archive, put_archive
 from kindasync.docker.containers import ContainerSpec, container_create, container_export, container_remove, container_start
 from kindasync.docker.execs import container_exec
-from kindasync.errors import BuildFailed
+from kindasync.docker.images import image_create, image_inspect
+from kindasync.errors import BuildFailed, NotFound
 
 OnLine = Callable[[str], None]
 TAIL_LINES = 30
@@ -125,7 +127,11 @@ class InContainer:
     @classmethod
     @asynccontextmanager
     async def opened(cls, connection: Connection, image: str, sources: Path, *, labels: Mapping[str, str]) -> AsyncIterator[InContainer]:
-        """A container of `image` for as long as the context is open. The image needs a shell, no entrypoint."""
+        """A container of `image`, pulled if it is not there, for as long as the context is open. The image needs a shell, no entrypoint."""
+        try:
+            await image_inspect(connection, image)
+        except NotFound:
+            await image_create(connection, image, auth=stored_auth(image))
         env = {name: os.environ[name] for name in _REGISTRY_VARIABLES if os.environ.get(name)}
         # The host's network: builds need nothing but to reach registries, as this machine does.
         spec = ContainerSpec(image=image, entrypoint=("sleep", "infinity"), cmd=(), labels=labels, env=env, init=True, network_mode="host")

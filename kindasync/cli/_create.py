@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import click
 
 from kindasync.cli import _options
@@ -56,7 +58,7 @@ def create_cluster(
     kindasync create cluster --preload app.tar --events json
     """
     from kindasync.cluster import Cluster
-    from kindasync.cluster._kubeconfig_file import add
+    from kindasync.cluster._kubeconfig_file import add, take_out
     from kindasync.config import ClusterConfig, load
     from kindasync.node import PausedNode
 
@@ -66,19 +68,25 @@ def create_cluster(
         for archive in preloads:
             await node.preload(archive)
 
+    async def operation() -> tuple[Cluster, Path]:
+        hooks = [preload] if preloads else []
+        cluster = await Cluster.create(name, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event, before_boot=hooks)
+        try:
+            return cluster, await anyio.to_thread.run_sync(add, cluster.kubeconfig, kubeconfig)
+        except anyio.get_cancelled_exc_class():
+            if not retain:
+                with anyio.CancelScope(shield=True):
+                    await cluster.delete()
+                    take_out(cluster.name, kubeconfig)
+            raise
+        except Exception as error:
+            error.add_note(f'cluster "{cluster.name}" was created all the same: kindasync export kubeconfig --name {cluster.name}')
+            raise
+
     with listener(
         f'Creating cluster "{name or config.name or "kind"}" …', as_json=events_format == "json", quiet=settings.quiet
     ) as on_event:
-        cluster = run(
-            lambda: Cluster.create(
-                name, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event, before_boot=[preload] if preloads else []
-            )
-        )
-    try:
-        path = add(cluster.kubeconfig, kubeconfig)
-    except Exception as error:
-        error.add_note(f'cluster "{cluster.name}" was created all the same: kindasync export kubeconfig --name {cluster.name}')
-        raise
+        cluster, path = run(operation)
     context = cluster.kubeconfig["current-context"]
     click.echo(f'Set kubectl context to "{context}" in {path}\n\n    kubectl cluster-info --context {context}\n', err=True)
 

@@ -146,6 +146,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code if isinstance(code, int) else 0
         except click.exceptions.Exit as error:
             return error.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help())  # as kind does: an error for all groups but the outermost
+            if error.ctx.parent is None:
+                return 0
+            click.echo("ERROR: a subcommand is required", err=True)
+            return 1
         except click.ClickException as error:
             error.show()
             return 1

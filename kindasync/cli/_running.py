@@ -46,6 +46,6 @@ def run(operation: Callable[[], Awaitable[Result]]) -> Result:
 async def _listen(signals: AsyncIterator[int], scope: anyio.CancelScope, received: list[int]) -> None:
     async for number in signals:
         if not received:
-            click.echo("\ninterrupted: taking back what was begun; this takes a few seconds", err=True)
+            click.echo("\ninterrupted: ending what was begun; this takes a few seconds", err=True)
         received.append(number)
         scope.cancel()

@@ -6,8 +6,8 @@ import json
 import os
 import ssl
 from base64 import b64decode
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ import anyio
 import yaml
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from kindasync.errors import ClusterError
+from kindasync.docker._engine import answered
+from kindasync.errors import ClusterError, one_error
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -50,29 +51,36 @@ async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiClient]:
     The client certificate has to be in a file for ssl: it is there, for this user alone, only while it is read.
     """
     cluster = kubeconfig["clusters"][0]["cluster"]
-    context = _ssl_context(cluster, kubeconfig["users"][0]["user"])
-    client = ApiClient(Configuration(host=cluster["server"]))
+    configuration = Configuration(host=cluster["server"])
+    with _certificate_file(kubeconfig["users"][0]["user"]) as path:
+        context = _ssl_context(cluster, path)
+        configuration.ssl_ca_cert = str(path)  # for the session that is replaced below: else it loads all of the system's authorities
+        client = ApiClient(configuration)
     original = client.rest_client.pool_manager
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
     client.rest_client.pool_manager = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=context), timeout=timeout, trust_env=False, read_bufsize=2**21
     )
-    await original.close()
     try:
+        await original.close()
         yield client
     finally:
-        with anyio.CancelScope(shield=True):
-            await client.close()
+        await answered(client.close())
 
 
-def _ssl_context(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
-    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+@contextmanager
+def _certificate_file(user: Mapping[str, Any]) -> Iterator[Path]:
     with TemporaryDirectory(prefix="kindasync-") as directory:  # 0700
         path = Path(directory) / "client.pem"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             file.write(b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"]))
-        context.load_cert_chain(path)
+        yield path
+
+
+def _ssl_context(cluster: Mapping[str, Any], certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    context.load_cert_chain(certificate)
     return context
 
 
@@ -128,7 +136,7 @@ class ClusterApi:
                             break
                         yield change["type"], change["object"]
                 finally:
-                    response.close()
+                    _drop(response)
             except (ApiRefused, ApiUnreachable, aiohttp.ClientError):
                 pass  # it is starting, or was restarted
             await anyio.sleep(RETRY_S)
@@ -163,10 +171,11 @@ class ClusterApi:
         needed = [document for document in documents if document["kind"] in ("Namespace", "CustomResourceDefinition")]
         for document in needed:
             await self.create(document)
-        async with anyio.create_task_group() as tasks:
-            for document in documents:
-                if document not in needed:
-                    tasks.start_soon(self.create, document)
+        with one_error():
+            async with anyio.create_task_group() as tasks:
+                for document in documents:
+                    if document not in needed:
+                        tasks.start_soon(self.create, document)
 
     async def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
         """The plural by which an API server knows a kind, and whether it is namespaced; asked once per group and version."""
@@ -179,6 +188,13 @@ class ClusterApi:
         if not found:
             raise ClusterError(f'the cluster knows no kind "{kind}" in {api_version}', hint="is its CustomResourceDefinition there?")
         return found
+
+
+def _drop(response: ClientResponse) -> None:
+    """End a response that has no end. Not politely: TLS would go on in the background until the server has said goodbye, too."""
+    if response.connection and response.connection.transport:
+        response.connection.transport.abort()
+    response.close()
 
 
 def _root(api_version: str) -> str:

@@ -42,7 +42,8 @@ async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Co
     """
     binds_modules = True
     for attempt in range(ATTEMPTS):
-        plan_ = plan(config, replace(facts, attempt=attempt))
+        with run.step("plan the nodes"):
+            plan_ = plan(config, replace(facts, attempt=attempt))
         node = plan_.first
         with run.step(f"create node {node.name}", node=node.name) as began:
             if facts.kubeconfig_dir:
@@ -79,7 +80,13 @@ async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_module
     try:
         return await container_create(run.connection, node.name, spec)
     except Conflict as error:
-        raise already_exists(run.cluster) from error
+        if await members(run.connection, run.cluster):
+            raise already_exists(run.cluster) from error
+        raise AlreadyExists(
+            f'cannot create cluster "{run.cluster}": something else has the name of its first node',
+            why=error.message,
+            hint=f"choose another name, or remove that container: docker rm --force {node.name}",
+        ) from error
 
 
 async def _verify_image(run: Run, container_id: str, node: NodePlan) -> None:

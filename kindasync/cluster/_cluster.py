@@ -9,13 +9,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from kindasync.cluster._supported import unsupported
 from kindasync.config import ClusterConfig, Role, load, problems_of
 from kindasync.config._rules import name_problems
-from kindasync.docker._engine import Engine
-from kindasync.errors import ConfigInvalid, LeftBehind
+from kindasync.docker._engine import Engine, answered
+from kindasync.errors import ConfigInvalid, KindasyncError, LeftBehind
 from kindasync.events import Bus, Callback
 from kindasync.kubeconfig import for_cluster
 
@@ -79,9 +77,15 @@ class Cluster:
         from kindasync.cluster._run import Request
 
         request = Request(config=_config(config, name), image=image, wait_s=wait_s, before_boot=tuple(before_boot), retain=retain)
-        async with _operation(engine, on_event) as (connection, bus):
-            created = await create(connection, request, bus)
-            return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
+        created = None
+        try:
+            async with _operation(engine, on_event) as (connection, bus):
+                created = await create(connection, request, bus)
+        except BaseException as error:
+            if created and not retain:  # cancelled by the last event, or its listener failed: whoever gets an error has no cluster
+                await _delete_into(error, request.cluster, connection.engine)
+            raise
+        return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
 
     @classmethod
     async def get(cls, name: str, *, engine: Engine | str | None = None) -> Cluster:
@@ -113,14 +117,18 @@ class Cluster:
     @classmethod
     @asynccontextmanager
     async def running(cls, config: AnyConfig | None = None, *, name: str | None = None, **options: Any) -> AsyncIterator[Cluster]:
-        """A cluster for as long as the context is open, by default under a name of its own. Options: those of `create`."""
+        """A cluster for as long as the context is open, by default under a name of its own. Options: those of `create`.
+
+        Raises: what `create` raises; LeftBehind, unless the body failed: then that is raised, and what was left is a note of it.
+        """
         decoded = _config(config, name)
         cluster = await cls.create(decoded.name or f"test-{token_hex(4)}", config=decoded, **options)
         try:
             yield cluster
-        finally:
-            with anyio.CancelScope(shield=True):
-                await cluster.delete()
+        except BaseException as error:
+            await _delete_into(error, cluster.name, cluster.engine)
+            raise
+        await answered(cluster.delete())
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[ApiClient]:
@@ -152,9 +160,17 @@ async def delete(name: str, *, engine: Engine | str | None = None, on_event: Cal
     from kindasync.cluster._delete import delete_cluster
 
     async with _operation(engine, on_event) as (connection, bus):
-        failures = await delete_cluster(connection, name, bus)
-    if failures:
-        raise LeftBehind(f'cluster "{name}" could not be deleted whole', [failure.what for failure in failures], why=str(failures[0]))
+        left = await delete_cluster(connection, name, bus)
+    if left:
+        raise LeftBehind(f'cluster "{name}" could not be deleted whole', [each.what for each in left], why="\n".join(map(str, left)))
+
+
+async def _delete_into(error: BaseException, name: str, engine: Engine) -> None:
+    """Delete a cluster because of `error`, whoever cancels; a failure becomes a note of it."""
+    try:
+        await answered(delete(name, engine=engine))
+    except KindasyncError as failure:
+        error.add_note(f"left behind: {failure}")
 
 
 @asynccontextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from kindasync.kubeconfig import for_cluster
 from kindasync.node import _kubeadm as kubeadm
 
 API_UP_S = 180.0
+_LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
@@ -40,7 +42,8 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
             if first.initialised:
                 tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES, proxy_mode=proxy_mode))
             with run.step("reach the API server") as began:
-                await _wait_up(api, server)
+                with _deadline(f"an answer from the API server at {server}", "no connection"):
+                    await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
                 tasks.start_soon(_create_node_object, run, api, first.plan)
@@ -50,19 +53,20 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
                     await wait_ready(
                         api, [node.name for node in plan.nodes], bus=run.bus, cluster=run.cluster, timeout_s=run.request.wait_s
                     )
-        if plan.single_node:
-            await _include_in_load_balancers(api, first.plan.name)
-        await _remove_token(run, api)
+        with run.step("finish the control plane"):
+            if plan.single_node:
+                await _include_in_load_balancers(api, first.plan.name)
+            await _remove_token(run, api)
     return for_cluster(confs["admin.conf"], run.cluster, server)
 
 
-async def _wait_up(api: ClusterApi, server: str) -> None:
+@contextmanager
+def _deadline(awaited: str, last_state: str = "it refuses, again and again") -> Iterator[None]:
     try:
         with anyio.fail_after(API_UP_S):
-            await api.wait_up()
+            yield
     except TimeoutError as error:
-        hint = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
-        raise NotReady(f"an answer from the API server at {server}", "no connection", after_s=API_UP_S, hint=hint) from error
+        raise NotReady(awaited, last_state, after_s=API_UP_S, hint=_LOOK) from error
 
 
 async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str]) -> None:
@@ -70,8 +74,7 @@ async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str]) -> None:
     with run.step(f"initialise the control plane on node {name}", node=name) as began:
         result = await container_exec(run.connection, node.container.id, argv)
         if result.exit_code:
-            hint = "--retain keeps the node to look at, with: docker exec NODE journalctl -u kubelet"
-            raise ExecFailed(name, argv, result.exit_code, result.tail(), hint=hint)
+            raise ExecFailed(name, argv, result.exit_code, result.tail(), hint=_LOOK)
         run.emit(events.ControlPlaneUp, node=name, since=began)
 
 
@@ -80,7 +83,7 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
 
     The kubelet adopts it. What it would set only on a Node that it makes itself is set here.
     """
-    with run.step(f"register node {node.name}", node=node.name), anyio.fail_after(API_UP_S):
+    with run.step(f"register node {node.name}", node=node.name), _deadline(f"the API server to take node {node.name}"):
         await api.create(
             {
                 "apiVersion": "v1",
@@ -97,7 +100,7 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
 
 async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisioned) -> None:
     for name, text in await manifests(run, plan, first):
-        with run.step(f"create the objects of {name}") as began, anyio.fail_after(API_UP_S):
+        with run.step(f"create the objects of {name}") as began, _deadline(f"the API server to take the objects of {name}"):
             await api.create_all(text)
             run.emit(events.ManifestApplied, since=began, manifest=name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -16,10 +17,11 @@ import anyio.to_thread
 from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._claim import already_exists, claim
-from kindasync.cluster._delete import remove_run
+from kindasync.cluster._delete import forget, remove_run
 from kindasync.cluster._facts import private_dir, proxy_env, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._lookup import api_server, members
+from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import ensure_network, fixable_subnet, network_name
 from kindasync.cluster._owner import owner
 from kindasync.cluster._provision import living, provision
@@ -27,10 +29,11 @@ from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts
 from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
+from kindasync.docker._engine import answered
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import Network
 from kindasync.docker.system import EngineFacts, system_info
-from kindasync.errors import ClusterError, one_error
+from kindasync.errors import AlreadyExists, ClusterError, EngineError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
 
@@ -58,12 +61,7 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
         with one_error():
             return await _create(run, undo)
     except BaseException as error:
-        with anyio.move_on_after(ROLLBACK_S, shield=True) as scope:
-            await undo(error)
-        if scope.cancelled_caught:
-            error.add_note(
-                f"removing what was made took longer than {ROLLBACK_S:g} s: see docker ps -a --filter label=kindasync.run={run.id}"
-            )
+        await answered(undo(error))
         raise
 
 
@@ -72,14 +70,17 @@ async def _create(run: Run, undo: _Undo) -> Created:
         # Half a second of imports, beside what the Engine does meanwhile. Nothing of our own: where pytest rewrites it, two
         # threads that import at once break Python 3.11 (gh-106905).
         tasks.start_soon(anyio.to_thread.run_sync, partial(import_module, "kubernetes_asyncio.client"))
-        if await members(run.connection, run.cluster):
-            raise already_exists(run.cluster)
-        engine = await system_info(run.connection)
-        config, contracts = await _images(run, engine)
+        with run.step("claim the name"):
+            if await members(run.connection, run.cluster):
+                raise already_exists(run.cluster)
+        with run.step("find the node image"):
+            engine = await system_info(run.connection)
+            config, contracts = await _images(run, engine)
         undo.engine_id = engine.engine_id
         with run.step("make the network"):
             network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
-        facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
+        with run.step("plan the nodes"):
+            facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
         plan, container = await claim(run, config, facts)
         undo.claimed = True
         async with living(run, container) as console:
@@ -87,8 +88,10 @@ async def _create(run: Run, undo: _Undo) -> Created:
             from kindasync.cluster._control_plane import bring_up
 
             kubeconfig = await bring_up(run, plan, first, api_server((container,), engine))
-    path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
-    run.emit(events.ClusterReady, since=0.0)
+    with run.step("write the kubeconfig"):
+        path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
+    if run.request.wait_s > 0:
+        run.emit(events.ClusterReady, since=0.0)
     return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=(container,))
 
 
@@ -145,20 +148,40 @@ class _Undo:
         self.claimed = False
 
     async def __call__(self, error: BaseException) -> None:
+        """Take back, in at most ROLLBACK_S; what cannot be becomes notes of `error`."""
         run = self._run
         if not self.engine_id:
             return  # nothing was made
-        if run.request.retain:
+        with anyio.move_on_after(ROLLBACK_S) as scope:
+            if not await self._retains(error):
+                await self._roll_back(error)
+        if scope.cancelled_caught:
             error.add_note(
-                f"retained: docker exec into the nodes of cluster {run.cluster}, then kindasync delete cluster --name {run.cluster}"
+                f"removing what was made took longer than {ROLLBACK_S:g} s: see docker ps -a --filter label={RUN_LABEL}={run.id}"
             )
-            return
+
+    async def _retains(self, error: BaseException) -> bool:
+        """Keep the nodes, where that was asked for and there are some; it is said how to look at them."""
+        run = self._run
+        if not run.request.retain or isinstance(error, AlreadyExists):
+            return False
+        with suppress(EngineError):
+            if not await container_list(run.connection, labels={RUN_LABEL: run.id}):
+                return False
+        text = f"retained: docker exec into the nodes of cluster {run.cluster}, then kindasync delete cluster --name {run.cluster}"
+        error.add_note(text)
+        run.emit(events.Warned, message=text)
+        return True
+
+    async def _roll_back(self, error: BaseException) -> None:
+        run = self._run
         began = run.bus.elapsed_s()
-        failures = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)
-        if not failures:
+        left = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)
+        if not left:
             directory = private_dir(self.engine_id, run.cluster)
             # Until the name is ours, the directory could be of another process's cluster: then it is not empty.
-            _state.forget(directory) if self.claimed else _state.remove_empty(directory)
-        for failure in failures:
-            error.add_note(f"left behind: {failure}")
-        run.emit(events.RolledBack, since=began, left_behind=tuple(failure.what for failure in failures))
+            left += forget(directory) if self.claimed else []
+            _state.remove_empty(directory)
+        for each in left:
+            error.add_note(f"left behind: {each}")
+        run.emit(events.RolledBack, since=began, left_behind=tuple(each.what for each in left))

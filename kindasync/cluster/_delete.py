@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -11,20 +12,31 @@ from kindasync.cluster import _state
 from kindasync.cluster._facts import private_dir
 from kindasync.cluster._lookup import members
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._network import release_network
+from kindasync.cluster._network import network_name, release_network
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list, container_remove
 from kindasync.docker.system import system_info
-from kindasync.errors import EngineError, KindasyncError
+from kindasync.errors import EngineError
 from kindasync.events import Bus, ClusterDeleted, NodeRemoved
 from kindasync.node._spec import KUBECONFIG_TARGET
 
 AT_ONCE = 8  # removals that the Engine gets at the same time
 
 
-async def remove_containers(connection: Connection, containers: Sequence[Container], *, bus: Bus, cluster: str) -> list[KindasyncError]:
-    """Remove containers with their volumes, concurrently; the errors of those that stay."""
-    failures: list[KindasyncError] = []
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that could not be removed, such as "container demo-control-plane", and why."""
+
+    what: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.what}: {getattr(self.error, 'why', '') or self.error}"
+
+
+async def remove_containers(connection: Connection, containers: Sequence[Container], *, bus: Bus, cluster: str) -> list[Left]:
+    """Remove containers with their volumes, concurrently; those that stay."""
+    left: list[Left] = []
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def remove(container: Container) -> None:
@@ -33,27 +45,43 @@ async def remove_containers(connection: Connection, containers: Sequence[Contain
             try:
                 await container_remove(connection, container.id)
             except EngineError as error:
-                error.what = f"container {container.name} could not be removed"
-                failures.append(error)
+                left.append(Left(container.subject, error))
             else:
                 bus.emit(NodeRemoved(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - began))
 
     async with anyio.create_task_group() as tasks:
         for container in containers:
             tasks.start_soon(remove, container)
-    return failures
+    return left
 
 
-async def remove_run(connection: Connection, run: str, network: str, *, bus: Bus, cluster: str) -> list[KindasyncError]:
-    """Remove what one run made, found by its label: nothing of any other run, even of the same cluster."""
-    failures: list[KindasyncError] = []
+async def remove_run(connection: Connection, run: str, network: str, *, bus: Bus, cluster: str) -> list[Left]:
+    """Remove what one run made, found by its label: nothing of any other run, even of the same cluster. What stays."""
     try:
         containers = await container_list(connection, labels={RUN_LABEL: run})
-        failures += await remove_containers(connection, containers, bus=bus, cluster=cluster)
-        await release_network(connection, network, bus, cluster)
     except EngineError as error:
-        failures.append(error)
-    return failures
+        return [Left(f"whatever has the label {RUN_LABEL}={run}", error)]
+    left = await remove_containers(connection, containers, bus=bus, cluster=cluster)
+    return left + await _release(connection, {network}, bus=bus, cluster=cluster)
+
+
+async def _release(connection: Connection, networks: set[str], *, bus: Bus, cluster: str) -> list[Left]:
+    left = []
+    for name in sorted(networks):
+        try:
+            await release_network(connection, name, bus, cluster)
+        except EngineError as error:
+            left.append(Left(f"network {name}", error))
+    return left
+
+
+def forget(directory: Path) -> list[Left]:
+    """Remove a cluster's directory on this machine, if that is possible."""
+    try:
+        _state.forget(directory)
+    except OSError as error:
+        return [Left(f"directory {directory}", error)]
+    return []
 
 
 def kubeconfig_dirs(containers: Sequence[Container]) -> set[str]:
@@ -61,16 +89,17 @@ def kubeconfig_dirs(containers: Sequence[Container]) -> set[str]:
     return {mount.source for container in containers for mount in container.mounts if mount.target == KUBECONFIG_TARGET}
 
 
-async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list[KindasyncError]:
-    """Remove a cluster, whoever made it; the errors of what stays. Nothing if there is none."""
+async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list[Left]:
+    """Remove a cluster, whoever made it; what stays. Nothing if there is none, but for a network of ours that an earlier attempt left."""
     began = bus.elapsed_s()
     containers = await members(connection, cluster)
-    failures = await remove_containers(connection, containers, bus=bus, cluster=cluster)
-    for name in {attachment.network for container in containers for attachment in container.attachments}:
-        await release_network(connection, name, bus, cluster)
-    if not failures:
+    left = await remove_containers(connection, containers, bus=bus, cluster=cluster)
+    if not left:
         for directory in kubeconfig_dirs(containers) | {str(private_dir((await system_info(connection)).engine_id, cluster))}:
             if Path(directory).name == cluster:  # a directory of ours; anything else mounted there is not touched
-                _state.forget(Path(directory))
+                left += forget(Path(directory))
+    networks = {attachment.network for container in containers for attachment in container.attachments}
+    left += await _release(connection, networks | {network_name()}, bus=bus, cluster=cluster)
+    if not left:
         bus.emit(ClusterDeleted(cluster=cluster, duration_s=bus.elapsed_s() - began))
-    return failures
+    return left

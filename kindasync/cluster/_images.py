@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from kindasync.docker import Connection
+from kindasync.docker._auth import stored_auth
 from kindasync.docker.images import Image, ImageProgress, image_create, image_inspect, image_list, split_reference
 from kindasync.docker.system import EngineFacts
 from kindasync.errors import ApiError, ImageUnusable, KindasyncError, NotFound, StreamFailed
@@ -100,9 +96,8 @@ async def _pull(connection: Connection, facts: EngineFacts, reference: str, bus:
             event = ImagePullProgress(cluster=cluster, subject=progress.layer, current=progress.current, total=progress.total)
             bus.emit(event)
 
-    auth = registry_auth(reference, Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json")
     try:
-        await image_create(connection, reference, platform=f"linux/{facts.architecture}", auth=auth, report=report)
+        await image_create(connection, reference, platform=f"linux/{facts.architecture}", auth=stored_auth(reference), report=report)
     except (ApiError, StreamFailed) as error:
         raise ImageUnusable(
             f'the node image "{reference}" is not in the Engine, and cannot be pulled',
@@ -111,22 +106,3 @@ async def _pull(connection: Connection, facts: EngineFacts, reference: str, bus:
         ) from error
     bus.emit(ImagePulled(cluster=cluster, image=reference, duration_s=bus.elapsed_s() - began))
     return await image_inspect(connection, reference)
-
-
-def registry_auth(reference: str, config: Path) -> Mapping[str, str] | None:
-    """The credentials that `docker login` left in the client's configuration for the registry of `reference`.
-
-    Those in a credential helper are not read: that would mean to start a program.
-    """
-    first, slash, _ = reference.partition("/")
-    registry = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-    if registry in ("docker.io", "index.docker.io"):
-        registry = "https://index.docker.io/v1/"
-    try:
-        entry = json.loads(config.read_text())["auths"][registry]
-        if entry.get("identitytoken"):
-            return {"identitytoken": str(entry["identitytoken"]), "serveraddress": registry}
-        username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return {"username": username, "password": password, "serveraddress": registry}

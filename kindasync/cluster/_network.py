@@ -93,7 +93,7 @@ def fixable_subnet(network: Network) -> Subnet | None:
 async def release_network(connection: Connection, name: str, bus: Bus, cluster: str) -> None:
     """Remove the network if we made it and no container of any state names it. One that is needed again after all stays."""
     for network in await network_list(connection, name=name, labels={NETWORK_LABEL: None}):
-        if await container_list(connection, network=network.id):
+        if await container_list(connection, network=name):
             continue
         try:
             await network_remove(connection, network.id)

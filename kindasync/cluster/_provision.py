@@ -31,6 +31,7 @@ from kindasync.node._contract import VERSION_FILE, Contract
 from kindasync.node._files import only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
+DEATH_S = 0.2  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
 
 
@@ -50,14 +51,24 @@ async def living(run: Run, container: Container) -> AsyncIterator[Console]:
     """The console of a node, followed while the context is open; in it, the node's death is an error at once."""
     console = Console(run.connection, container)
 
+    async def follow() -> None:
+        with run.step(f"follow the console of node {container.name}", node=container.name):
+            await console.follow()
+
     async def guard() -> None:
         with run.step(f"run node {container.name}", node=container.name):
             await console.wait_for_end("through with its creation")
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(console.follow)
+        tasks.start_soon(follow)
         tasks.start_soon(guard)
-        yield console
+        try:
+            yield console
+        except Exception:
+            # A program that fails may have died with its node: then that is what is to be told, and `guard` does it.
+            if await console.ends_within(DEATH_S):
+                await anyio.sleep_forever()
+            raise
         tasks.cancel_scope.cancel()
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from kindasync import events
 from kindasync.config import DEFAULT_NAME, ClusterConfig
 from kindasync.docker import Connection
-from kindasync.errors import AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable, KindasyncError, NotReady, StepFailed
+from kindasync.errors import AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable, KindasyncError, NotReady, StepFailed, redacted
 from kindasync.events import Bus, Event
 from kindasync.node import PausedNode
 
@@ -61,7 +61,10 @@ class Run:
 
     @contextmanager
     def step(self, step: str, *, node: str = "") -> Iterator[float]:
-        """Whatever fails inside is said, at once, to have failed this step. Yields when it began."""
+        """Whatever fails inside is said, at once, to have failed this step. Yields when it began.
+
+        What is not a KindasyncError (of a user's hook, for example) is raised as it is.
+        """
         try:
             yield self.bus.elapsed_s()
         except KindasyncError as error:
@@ -71,3 +74,8 @@ class Run:
             if isinstance(error, _WHOLE):
                 raise
             raise StepFailed(step, self.cluster, [error]) from error
+        except ExceptionGroup:
+            raise  # of steps inside
+        except Exception as error:
+            self.emit(events.StepFailed, node=node, step=step, error=redacted(f"{type(error).__name__}: {error}"))
+            raise

@@ -67,9 +67,10 @@ def forget(directory: Path) -> None:
 
 
 def remove_empty(directory: Path) -> None:
-    """Remove a directory if it is empty, and those above it, below the home, that are empty then."""
+    """Remove a directory if it is empty, and those above it that are empty then: ours, and others only below the home."""
+    ours = (directory, *directory.parents[:2])  # kindasync/<Engine>/<cluster>
     for path in (directory, *directory.parents):
-        if path == Path.home():
+        if path not in ours and Path.home() not in path.parents:
             return
         try:
             path.rmdir()

@@ -33,15 +33,14 @@ class Console:
     async def follow(self) -> None:
         """Read until the container ends. Raises: ConnectionLost; ApiError for a logging driver that cannot be read."""
         rest = ""
-        try:
-            async with container_logs(self._connection, self._container, follow=True) as chunks:
-                async for chunk in chunks:
-                    *lines, rest = (rest + chunk.decode(errors="replace")).split("\n")
-                    for line in lines:
-                        self._add(_CONTROL.sub("", line).rstrip())
-        finally:
-            self._ended = True
-            self._notify()
+        async with container_logs(self._connection, self._container, follow=True) as chunks:
+            async for chunk in chunks:
+                *lines, rest = (rest + chunk.decode(errors="replace")).split("\n")
+                for line in lines:
+                    self._add(_CONTROL.sub("", line).rstrip())
+        self._add(_CONTROL.sub("", rest).rstrip())
+        self._ended = True  # a connection that is lost says nothing about the container
+        self._notify()
 
     def _add(self, line: str) -> None:
         if line:
@@ -84,6 +83,13 @@ class Console:
         while not self._ended:
             await self._changed.wait()
         raise await self._death(doing)
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether the container has ended, or ends this soon."""
+        with anyio.move_on_after(seconds):
+            while not self._ended:
+                await self._changed.wait()
+        return self._ended
 
     async def _death(self, awaited: str) -> BootFailed:
         """The error that says how the node died."""

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import ssl
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,7 +72,9 @@ class FakeApiServer:
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, listening: socket.socket) -> None:
-        self._server = await asyncio.start_server(self._accept, sock=listening, ssl=_context())
+        # In two steps, the first of which cannot be cancelled: the socket always has its owner.
+        self._server = await asyncio.start_server(self._accept, sock=listening, ssl=_context(), start_serving=False)
+        await self._server.start_serving()
 
     async def stop(self) -> None:
         self._server.close()
@@ -139,5 +142,5 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-async def _nothing() -> Any:
+async def _nothing() -> AsyncGenerator[bytes, None]:
     yield b""

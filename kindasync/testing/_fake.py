@@ -8,9 +8,9 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -19,7 +19,7 @@ from kindasync.testing._api_server import FakeApiServer
 from kindasync.testing._images import FakeImage
 from kindasync.testing._nodes import Behaviour, node_image
 from kindasync.testing._profiles import PROFILES, Profile
-from kindasync.testing._protocol import Answer, Received, chunk, head_of, read_body, read_head
+from kindasync.testing._protocol import Answer, Head, Received, chunk, head_of, read_body, read_head
 from kindasync.testing._refused import Refused
 from kindasync.testing._routes import Routes, find
 from kindasync.testing._state import FakeContainer, FakeNetwork, State
@@ -114,6 +114,10 @@ class FakeEngine:
         """The Kubernetes objects that were created through a control plane's API."""
         return list(self._apis[self._state.container(container).id].objects)
 
+    def api_requests(self, container: str) -> list[str]:
+        """The requests to a control plane's API, as "METHOD path"."""
+        return list(self._apis[self._state.container(container).id].requests)
+
     def networks_labelled(self, **labels: str) -> list[FakeNetwork]:
         """The networks whose labels hold these values; `cluster` stands for kind's label."""
         wanted = {"io.x-k8s.kind.cluster" if name == "cluster" else name: value for name, value in labels.items()}
@@ -146,8 +150,8 @@ class FakeEngine:
         """Never answer the nth request of an operation from now on; or go silent after the header and so many bytes of the body."""
         self._faults.append(_Fault(operation=operation, nth=nth, hangs=True, after_bytes=after_bytes))
 
-    def cut(self, operation: str, nth: int = 1, *, after_bytes: int = 0) -> None:
-        """Close the connection of the nth request after the header and so many bytes of the body."""
+    def cut(self, operation: str, nth: int = 1, *, after_bytes: int | None = 0) -> None:
+        """Close the connection of the nth request after the header and so many bytes of the body; None: without a word, after doing it."""
         self._faults.append(_Fault(operation=operation, nth=nth, cuts=True, after_bytes=after_bytes))
 
     def hold(self, operation: str, nth: int = 1) -> Callable[[], None]:
@@ -167,6 +171,16 @@ class FakeEngine:
     def vanish(self) -> None:
         """Be gone, as an Engine whose process was killed: nothing listens any more, and every connection is closed."""
         self._in_thread(self._close)
+
+    def add_container(self, name: str, image: str, *, labels: Mapping[str, str] | None = None, network: str = "bridge") -> FakeContainer:
+        """Make a container, not started, as another program would."""
+        body = {"Image": image, "Labels": dict(labels or {}), "HostConfig": {"NetworkMode": network}}
+        return self._in_thread(lambda: self._state.create(name, body))
+
+    def add_network(self, name: str, *, labels: Mapping[str, str] | None = None, subnet: str = "") -> FakeNetwork:
+        """Make a network, as another program would; without `subnet` the fake chooses one."""
+        body = {"Name": name, "Labels": dict(labels or {}), "IPAM": {"Config": [{"Subnet": subnet}] if subnet else []}}
+        return self._in_thread(lambda: self._state.create_network(body))
 
     def remove_network(self, name: str) -> None:
         """Do what `docker network rm` does."""
@@ -251,8 +265,15 @@ class FakeEngine:
         for api in self._apis.values():
             await api.stop()
         self._state.close()
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(3):  # turns of the loop: asyncio loses what is being accepted when its server is closed
+            await asyncio.sleep(0)
         self._close()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+            self._close()  # again: what was just being accepted is a connection now
+        await asyncio.sleep(0)  # the transports close themselves one turn of the loop later
 
     def _close(self) -> None:
         self._server.close()
@@ -273,21 +294,27 @@ class FakeEngine:
             self._changed.notify_all()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        try:
             head = await read_head(reader)
             if head:
-                version, path = self._version_of(head.path)
-                found = find(head.method, path)
-                body = await read_body(reader, head.headers)
-                operation = found[0] if found else f"{head.method} {path}"
-                request = Received(operation=operation, method=head.method, path=path, params=head.params, headers=head.headers, body=body)
-                with self._changed:
-                    self.requests.append(request)
-                    self._changed.notify_all()
-                await self._answer(request, version, found, reader, writer)
-        with suppress(ConnectionError):
+                await self._request(head, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        finally:
             writer.close()
+        with suppress(ConnectionError):
             await writer.wait_closed()
+
+    async def _request(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        version, path = self._version_of(head.path)
+        found = find(head.method, path)
+        body = await read_body(reader, head.headers)
+        operation = found[0] if found else f"{head.method} {path}"
+        request = Received(operation=operation, method=head.method, path=path, params=head.params, headers=head.headers, body=body)
+        with self._changed:
+            self.requests.append(request)
+            self._changed.notify_all()
+        await self._answer(request, version, found, reader, writer)
 
     @staticmethod
     def _version_of(path: str) -> tuple[tuple[int, int] | None, str]:
@@ -306,6 +333,8 @@ class FakeEngine:
             fault = None
         answer = self._answer_of(request, version, fault)
         await self._serve_apis()
+        if fault and fault.cuts and fault.after_bytes is None:
+            return
         writer.write(head_of(answer, api_version="{}.{}".format(*self._profile.api_version)))
         if request.method == "HEAD":
             pass
@@ -364,24 +393,14 @@ class FakeEngine:
         """Send a body in pieces, as far as a fault lets it come; a client that goes ends it."""
         encoded = chunk if answer.stream is not None else bytes
         gone = asyncio.ensure_future(reader.read())
-        pieces = self._pieces(answer.stream or _once(answer.body), fault)
         try:
-            while True:
-                step = asyncio.ensure_future(anext(pieces, None))
-                await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not step.done():
-                    step.cancel()
-                    return
-                piece = step.result()
-                if piece is None:
-                    break
-                writer.write(encoded(piece))
-                await writer.drain()
+            async with aclosing(self._pieces(answer.stream or _once(answer.body), fault)) as pieces:
+                while piece := await _unless(gone, anext(pieces, b"")):
+                    writer.write(encoded(piece))
+                    await writer.drain()
             if fault and fault.hangs:
                 await gone
-            elif fault and fault.cuts:
-                writer.transport.close()
-            elif answer.stream is not None:
+            elif answer.stream is not None and not gone.done() and not (fault and fault.cuts):
                 writer.write(b"0\r\n\r\n")
         finally:
             gone.cancel()
@@ -389,28 +408,39 @@ class FakeEngine:
     async def _hijacked(self, request: Received, fault: _Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stdin = await reader.read() if not fault else b""
         exec_id = request.path.split("/")[2]
-        async for piece in self._pieces(self._routes.exec_output(exec_id, stdin), fault):
-            writer.write(piece)
-            await writer.drain()
+        async with aclosing(self._pieces(self._routes.exec_output(exec_id, stdin), fault)) as pieces:
+            async for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
         if fault and fault.hangs:
             await reader.read()
 
-    async def _pieces(self, source: AsyncIterator[bytes], fault: _Fault | None) -> AsyncIterator[bytes]:
+    async def _pieces(self, source: AsyncGenerator[bytes, None], fault: _Fault | None) -> AsyncGenerator[bytes, None]:
         """What `source` gives in pieces of `chunk_bytes`, as far as a fault lets it come."""
         budget = fault.after_bytes if fault else None
-        async for data in source:
-            for piece in _split(data if budget is None else data[:budget], self.chunk_bytes):
-                yield piece
-            if budget is not None:
-                budget -= min(budget, len(data))
-                if not budget:
-                    return
+        async with aclosing(source):
+            while budget != 0 and (data := await anext(source, b"")):
+                part = data if budget is None else data[:budget]
+                budget = None if budget is None else budget - len(part)
+                for piece in _split(part, self.chunk_bytes):
+                    yield piece
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
+async def _unless(gone: asyncio.Future[bytes], work: Awaitable[bytes]) -> bytes:
+    """What `work` returns; nothing if the client goes before."""
+    step = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return step.result() if step.done() else b""
+    finally:
+        if not step.done():
+            step.cancel()
+            await asyncio.wait({step})
+
+
 def _split(data: bytes, size: int) -> list[bytes]:
-    size = size or len(data) or 1
-    return [data[start : start + size] for start in range(0, len(data), size)]
+    return [data[start : start + size] for start in range(0, len(data), size)] if size else [data]

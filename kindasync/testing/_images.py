@@ -18,7 +18,7 @@ from kindasync.testing._refused import Refused
 if TYPE_CHECKING:
     from kindasync.testing._state import FakeContainer
 
-_DOCKER_HUB = ("docker.io/library/", "docker.io/")
+_DOCKER_HUB = ("docker.io/", "library/")
 _JUNK = "archive/tar: invalid tar header"
 
 
@@ -123,25 +123,25 @@ class ImageStore:
     def remove(self, reference: str, containers: Iterable[FakeContainer], *, force: bool) -> None:
         image = self.find(reference)
         tags = self.tags_of(image)
-        user = next((container.id[:12] for container in containers if container.image is image), "")
+        users = [container for container in containers if container.image is image]
         short = image.id[7:19]
         if self._is_id(reference, image):
-            if user and not force:
-                message = f"conflict: unable to delete {short} (must be forced) - image is being used by stopped container {user}"
-                raise Refused(409, message)
+            if users and not force:
+                why = f"image is being used by stopped container {users[0].id[:12]}"
+                raise Refused(409, f"conflict: unable to delete {short} (must be forced) - {why}")
             if len(tags) > 1 and not force:
                 raise Refused(409, f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories")
             gone = set(tags)
         else:
-            if len(tags) == 1 and user and not force:
+            if len(tags) == 1 and users and not force:
                 what = f'conflict: unable to remove repository reference "{reference}" (must force)'
-                raise Refused(409, f"{what} - container {user} is using its referenced image {short}")
+                raise Refused(409, f"{what} - container {users[0].id[:12]} is using its referenced image {short}")
             gone = {_full(reference)}
         for tag in gone:
             self.named.pop(tag, None)
         if not self.tags_of(image):
             self.named = {name: each for name, each in self.named.items() if each is not image}
-            if user:
+            if any(container.running for container in users):
                 self.named[image.id] = image
 
     def load(self, archive: bytes) -> list[str]:
@@ -157,7 +157,7 @@ class ImageStore:
                     for reference in entry["RepoTags"] or ():
                         image.reference = image.reference or reference
                         self.put(reference, image)
-                        loaded.append(reference)
+                        loaded.append(_full(reference))
         except tarfile.TarError as error:
             raise Refused(500, _JUNK) from error
         return loaded

@@ -16,14 +16,14 @@ KIND_VERSION = {"/kind/version": b"v1.37.2\n"}
 
 @dataclass(slots=True, kw_only=True)
 class Behaviour:
-    """How far nodes get; each switch is a way to fail. Programs are found by their first word."""
+    """How far nodes get; each switch is a way to fail. `programs`: what execs run, by their first word; tests may replace some."""
 
     pauses: bool = True
     takes_signal_after: int = 1
     boots: bool = True
     reaches_runtime: bool = True
     becomes_ready: bool = True
-    programs: dict[str, Program] = field(default_factory=dict)
+    programs: dict[str, Program] = field(default_factory=lambda: dict(_PROGRAMS))
 
 
 def node_image(reference: str = "kindasync/node:v1.37.2") -> FakeImage:
@@ -62,7 +62,7 @@ def _boot(container: FakeContainer, behaviour: Behaviour) -> None:
 
 def program_of(argv: Sequence[str], behaviour: Behaviour) -> Program | None:
     """A program that a test gave, or one that nodes have."""
-    return behaviour.programs.get(argv[0]) or _PROGRAMS.get(argv[0])
+    return behaviour.programs.get(argv[0])
 
 
 def _kubeadm(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
@@ -47,7 +47,7 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
     hijack: bool = False
 
     @classmethod
@@ -93,7 +93,7 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> by
     """The body, by its length or in chunks."""
     if headers.get("transfer-encoding") == "chunked":
         body = bytearray()
-        while size := int((await reader.readline()).split(b";")[0], 16):
+        while size := int((await reader.readuntil(b"\n")).split(b";")[0], 16):
             body += await reader.readexactly(size)
             await reader.readexactly(2)
         await reader.readline()
@@ -103,14 +103,15 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> by
 
 def head_of(answer: Answer, *, api_version: str) -> bytes:
     """Status line and headers of an answer."""
-    headers = {"Server": "FakeEngine", "Api-Version": api_version, "Date": formatdate(usegmt=True), **answer.headers}
+    common = {"Server": "FakeEngine", "Api-Version": api_version, "Date": formatdate(usegmt=True), "Connection": "close"}
+    headers = {**common, **answer.headers}
     status = f"{answer.status} {'UPGRADED' if answer.status == 101 else 'Status'}"
     if answer.status == 101:
         headers |= {"Connection": "Upgrade", "Upgrade": "tcp"}
     elif answer.stream is not None and not answer.hijack:
-        headers |= {"Transfer-Encoding": "chunked", "Connection": "close"}
+        headers["Transfer-Encoding"] = "chunked"
     elif not answer.hijack:
-        headers |= {"Content-Length": str(len(answer.body)), "Connection": "close"}
+        headers["Content-Length"] = str(len(answer.body))
     return "\r\n".join([f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -69,7 +69,7 @@ class Routes:
         since = request.param("since")
         floor = int(float(since) * 10**9) if since else None
 
-        async def stream() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncGenerator[bytes, None]:
             position = 0 if floor is not None else len(self._state.events)
             while True:
                 for event in self._state.events[position:]:
@@ -129,7 +129,7 @@ class Routes:
         def goes_on() -> bool:
             return {"not-running": container.running, "next-exit": container.ends == ends, "removed": not container.removed}[condition]
 
-        async def stream() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncGenerator[bytes, None]:
             watcher = container.watch()
             while goes_on():
                 await watcher.wait()
@@ -154,7 +154,7 @@ class Routes:
         follow = request.param("follow") in ("1", "true")
         tail = request.param("tail", "all")
 
-        async def stream() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncGenerator[bytes, None]:
             watcher = container.watch()
             position = 0
             if tail != "all":
@@ -226,7 +226,7 @@ class Routes:
             return Answer(status=101, hijack=True, headers=headers, stream=None)
         return Answer(stream=self.exec_output(exec_id, b""), headers=headers)
 
-    async def exec_output(self, exec_id: str, stdin: bytes) -> AsyncIterator[bytes]:
+    async def exec_output(self, exec_id: str, stdin: bytes) -> AsyncGenerator[bytes, None]:
         """Run the program of an exec, and give its output in frames."""
         execution = self._exec(exec_id)
         container: FakeContainer = execution["container"]
@@ -283,7 +283,7 @@ class Routes:
         if not pulled:
             raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
 
-        async def stream() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncGenerator[bytes, None]:
             size = len(pulled.content)
             yield _line({"status": f"Pulling from {name}", "id": tag})
             for current in (size // 2, size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -120,9 +121,16 @@ class Http:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        cancelled = None
         with anyio.CancelScope(shield=True):
-            await self._unary.close()
-            await self._streams.close()
+            for session in (self._unary, self._streams):
+                while not session.closed:
+                    try:
+                        await session.close()
+                    except asyncio.CancelledError as error:  # asyncio's own, which no shield keeps out
+                        cancelled = error
+        if cancelled:
+            raise cancelled
 
     async def request(self, request: Request) -> Reply:
         """Send `request` and read the whole answer, whatever its status.

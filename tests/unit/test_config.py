@@ -244,7 +244,9 @@ def test_integers_are_what_yaml_takes_for_one(written: str, port: int) -> None:
     assert config.nodes[0].extra_port_mappings[0].host_port == port
 
 
-@pytest.mark.parametrize(("written", "value"), [("true", True), ("True", True), ("on", True), ("yes", True), ("false", False), ("off", False)])
+@pytest.mark.parametrize(
+    ("written", "value"), [("true", True), ("True", True), ("on", True), ("yes", True), ("false", False), ("off", False)]
+)
 def test_booleans_are_what_yaml_takes_for_one(written: str, value: bool) -> None:
     """All of YAML 1.1's spellings, as kind's parser has them."""
     assert load(HEAD + f"featureGates: {{A: {written}}}").feature_gates == {"A": value}
@@ -331,8 +333,14 @@ def test_bytes_that_are_no_text(source: str | bytes, message: str) -> None:
             'nodes: [{extraPortMappings: [{containerPort: "80"}]}]',
             'nodes[0].extraPortMappings[0].containerPort: must be an integer, not "80"',
         ),
-        ("nodes: [{extraPortMappings: [{containerPort: 80.5}]}]", 'nodes[0].extraPortMappings[0].containerPort: must be an integer, not "80.5"'),
-        ("nodes: [{extraPortMappings: [{containerPort: true}]}]", 'nodes[0].extraPortMappings[0].containerPort: must be an integer, not "true"'),
+        (
+            "nodes: [{extraPortMappings: [{containerPort: 80.5}]}]",
+            'nodes[0].extraPortMappings[0].containerPort: must be an integer, not "80.5"',
+        ),
+        (
+            "nodes: [{extraPortMappings: [{containerPort: true}]}]",
+            'nodes[0].extraPortMappings[0].containerPort: must be an integer, not "true"',
+        ),
         (
             "nodes: [{extraPortMappings: [{containerPort: 80, protocol: icmp}]}]",
             "nodes[0].extraPortMappings[0].protocol: must be 'TCP', 'UDP' or 'SCTP', not \"ICMP\"",
@@ -376,7 +384,7 @@ def mapping(**fields: object) -> dict[str, object]:
         ({"networking": {"apiServerAddress": "localhost"}}, ["networking.apiServerAddress"]),
     ],
 )
-def test_rules(fields: Mapping[str, Any], expected: list[str]) -> None:
+def test_rules(fields: dict[str, Any], expected: list[str]) -> None:
     """Names, roles, the API server."""
     assert paths(META | fields) == expected
 

@@ -13,7 +13,7 @@ import pytest
 from kindasync.docker.containers import Attachment, Bind, Container, ContainerSpec, Mount, PortBinding, StrictBind, from_inspect
 from kindasync.errors import EngineError
 
-BARE = {
+BARE: dict[str, Any] = {
     "Image": "app:1",
     "Hostname": "",
     "Labels": {},
@@ -105,14 +105,14 @@ def test_a_bare_container() -> None:
         ),
     ],
 )
-def test_a_field_on_the_wire(spec: Mapping[str, Any], top: Mapping[str, Any], host_config: Mapping[str, Any]) -> None:
+def test_a_field_on_the_wire(spec: Mapping[str, Any], top: dict[str, Any], host_config: Mapping[str, Any]) -> None:
     """One field of the specification, and what it adds to the body."""
-    expected = BARE | top | {"HostConfig": {**BARE["HostConfig"], **host_config}}  # type: ignore[dict-item]
+    expected = BARE | top | {"HostConfig": {**BARE["HostConfig"], **host_config}}
 
     assert ContainerSpec(image="app:1", **spec).to_wire() == expected
 
 
-RUNNING: Mapping[str, Any] = {
+RUNNING: dict[str, Any] = {
     "Id": "8c0c4a59",
     "Name": "/demo-control-plane",
     "Created": "2026-01-02T03:04:05.678Z",

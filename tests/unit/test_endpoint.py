@@ -40,7 +40,7 @@ def add_context(config_dir: Path, name: str, docker: Mapping[str, Any], *, tls: 
     return files
 
 
-def found(home: Path, default_socket: Path | None = None, **env: str) -> Endpoint:
+def found(home: Path, default_socket: Path | None = None, /, **env: str) -> Endpoint:
     """What is found with these variables; unless given, there is no default socket."""
     return from_environment(env, home, platform="linux", default_socket=default_socket or home / "no.sock")
 
@@ -148,7 +148,9 @@ def test_docker_config_moves_the_contexts(home: Path, tmp_path: Path) -> None:
     add_context(elsewhere, "remote", {"Host": "tcp://remote:1"})
 
     assert found(home, DOCKER_CONFIG=str(elsewhere), DOCKER_CONTEXT="remote").host == "remote"
-    assert found(home, DOCKER_CONFIG=str(elsewhere), DOCKER_HOST="tcp://remote", DOCKER_TLS_VERIFY="1").tls == TlsFiles(ca=elsewhere / "ca.pem")
+    assert found(home, DOCKER_CONFIG=str(elsewhere), DOCKER_HOST="tcp://remote", DOCKER_TLS_VERIFY="1").tls == TlsFiles(
+        ca=elsewhere / "ca.pem"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,11 @@ def test_docker_config_moves_the_contexts(home: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_context_brings_its_tls_files(
-    home: Path, config_dir: Path, docker: dict[str, Any], files: tuple[str, ...], tls: tuple[str | None, str | None, str | None, bool] | None
+    home: Path,
+    config_dir: Path,
+    docker: dict[str, Any],
+    files: tuple[str, ...],
+    tls: tuple[str | None, str | None, str | None, bool] | None,
 ) -> None:
     """Files in contexts/tls/<sha256 of the name>/docker make it TLS; so does SkipTLSVerify, which trusts any certificate."""
     directory = add_context(config_dir, "remote", docker, tls=files)
@@ -226,7 +232,9 @@ def test_the_endpoint_of_a_context_is_refused_like_any_other(home: Path, config_
     assert WINDOWS_REMEDY in refused.value.hint
 
 
-@pytest.mark.parametrize("content", ["", "no JSON", "[]", "\xff", '{"auths": {}}', '{"currentContext": ""}', '{"currentContext": "default"}'])
+@pytest.mark.parametrize(
+    "content", ["", "no JSON", "[]", "\xff", '{"auths": {}}', '{"currentContext": ""}', '{"currentContext": "default"}']
+)
 def test_a_configuration_without_a_context_counts_for_nothing(home: Path, config_dir: Path, content: str) -> None:
     """Also one that cannot be read: the docker client goes on, too."""
     (config_dir / "config.json").write_bytes(content.encode("latin-1"))

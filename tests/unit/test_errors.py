@@ -89,7 +89,12 @@ def test_rendering(parts: Mapping[str, str], text: str) -> None:
     [
         (
             NotFound("ContainerInspect", "container demo-worker", 404, "No such container: demo-worker"),
-            {"operation": "ContainerInspect", "subject": "container demo-worker", "status": 404, "message": "No such container: demo-worker"},
+            {
+                "operation": "ContainerInspect",
+                "subject": "container demo-worker",
+                "status": 404,
+                "message": "No such container: demo-worker",
+            },
             'container inspect failed for container demo-worker\n  why: ContainerInspect replied 404, "No such container: demo-worker"',
         ),
         (

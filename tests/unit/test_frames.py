@@ -99,11 +99,14 @@ async def test_what_is_not_framed_is_an_error(header: bytes) -> None:
 async def test_an_error_frame_is_raised_with_all_its_words(size: int) -> None:
     """The Engine's error is a frame of stream 3, after output; it is whole, however it arrives, and not mangled if it is not UTF-8."""
     wire = frame(STDOUT, b"before") + frame(SYSTEM_ERROR, b"error from daemon in stream: Error grabbing logs: \xff")
-    received = []
+    received: list[tuple[int, bytes]] = []
 
-    with pytest.raises(StreamFailed) as failed:
+    async def receive() -> None:
         async for piece in demultiplexed(arriving(wire[index : index + size] for index in range(0, len(wire), size))):
             received.append(piece)  # noqa: PERF401 (what came before the error counts)
+
+    with pytest.raises(StreamFailed) as failed:
+        await receive()
 
     assert joined(received) == {STDOUT: b"before"}
     assert failed.value.why == "error from daemon in stream: Error grabbing logs: \N{REPLACEMENT CHARACTER}"

@@ -94,7 +94,7 @@ async def progress(*lines: dict[str, Any]) -> list[dict[str, Any]]:
 
 async def test_progress_without_failure() -> None:
     """Messages come as they are; an error that is null or empty is none."""
-    lines = [{"status": "Pulling"}, {"status": "Done", "error": None, "errorDetail": {}}]
+    lines: list[dict[str, Any]] = [{"status": "Pulling"}, {"status": "Done", "error": None, "errorDetail": {}}]
 
     assert await progress(*lines) == lines
 

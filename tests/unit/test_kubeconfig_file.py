@@ -128,7 +128,7 @@ def test_a_link_stays_a_link(file: Path, home: Path, relative: bool) -> None:
     real.parent.mkdir()
     file.rename(real)
     file.symlink_to(Path("../dotfiles/kubeconfig") if relative else real)
-    locks = []
+    locks: list[str] = []
 
     def edit(existing: Mapping[str, Any]) -> Mapping[str, Any]:
         locks.extend(path.name for path in (*file.parent.glob("*.lock"), *real.parent.glob("*.lock")))

@@ -15,7 +15,7 @@ from kindasync.errors import EngineError
 from kindasync.transport import Endpoint, parse
 
 # Excerpts of GET /info of a real Docker 26.1 on Debian.
-DOCKER: Mapping[str, Any] = {
+DOCKER: dict[str, Any] = {
     "ID": "7a1b0e6e-0d3f-4b68-a5f3-8c2c6a5d9f10",
     "ContainersRunning": 3,
     "Driver": "overlay2",
@@ -34,7 +34,7 @@ DOCKER: Mapping[str, Any] = {
     "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"],
     "Warnings": None,
 }
-PODMAN: Mapping[str, Any] = DOCKER | {
+PODMAN: dict[str, Any] = DOCKER | {
     "ID": "0b4f9c1e-2d1b-4d47-9d5c-5a8a1f1c2e00",
     "Architecture": "amd64",
     "BuildahVersion": "1.39.3",
@@ -52,28 +52,31 @@ ENGINE = facts_from(DOCKER, api_version=(1, 45))
 
 def test_facts_of_a_docker_engine() -> None:
     """Everything that the rest of kindasync decides upon, in one value."""
-    assert ENGINE == EngineFacts(
-        engine_id="7a1b0e6e-0d3f-4b68-a5f3-8c2c6a5d9f10",
-        host_name="workstation",
-        product="docker",
-        version="26.1.5",
-        api_version=(1, 45),
-        architecture="amd64",
-        operating_system="Debian GNU/Linux 12 (bookworm)",
-        kernel="6.1.0-28-amd64",
-        storage_driver="overlay2",
-        backing_filesystem="extfs",
-        containerd_store=False,
-        cgroup_version=2,
-        cgroup_driver="systemd",
-        rootless=False,
-        userns_remap=False,
-        cpus=8,
-        memory_bytes=16_000_000_000,
-        data_root="/var/lib/docker",
-        running_containers=3,
-        api_host="127.0.0.1",
-        warnings=(),
+    assert (
+        EngineFacts(
+            engine_id="7a1b0e6e-0d3f-4b68-a5f3-8c2c6a5d9f10",
+            host_name="workstation",
+            product="docker",
+            version="26.1.5",
+            api_version=(1, 45),
+            architecture="amd64",
+            operating_system="Debian GNU/Linux 12 (bookworm)",
+            kernel="6.1.0-28-amd64",
+            storage_driver="overlay2",
+            backing_filesystem="extfs",
+            containerd_store=False,
+            cgroup_version=2,
+            cgroup_driver="systemd",
+            rootless=False,
+            userns_remap=False,
+            cpus=8,
+            memory_bytes=16_000_000_000,
+            data_root="/var/lib/docker",
+            running_containers=3,
+            api_host="127.0.0.1",
+            warnings=(),
+        )
+        == ENGINE
     )
 
 
@@ -99,7 +102,7 @@ def test_facts_of_a_docker_engine() -> None:
         ({}, "mounts_device_mapper", False),
     ],
 )
-def test_one_fact(document: Mapping[str, Any], fact: str, value: object) -> None:
+def test_one_fact(document: dict[str, Any], fact: str, value: object) -> None:
     """A difference in the document, and the fact that it makes."""
     assert getattr(facts_from(DOCKER | document, api_version=(1, 45)), fact) == value
 

@@ -81,7 +81,7 @@ def test_a_version_is_nothing_else() -> None:
 
     assert version != "v1.37.0"
     with pytest.raises(TypeError):
-        _ = version < "v1.38.0"  # type: ignore[operator]
+        _ = version < "v1.38.0"
 
 
 @pytest.mark.parametrize(

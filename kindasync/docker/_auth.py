@@ -1,0 +1,33 @@
+"""Credentials for registries, as the docker client keeps them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def stored_auth(reference: str) -> Mapping[str, str] | None:
+    """The credentials of this user for the registry of `reference`; None if there are none."""
+    return registry_auth(reference, Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json")
+
+
+def registry_auth(reference: str, config: Path) -> Mapping[str, str] | None:
+    """The credentials that `docker login` left in the client's configuration for the registry of `reference`.
+
+    Those in a credential helper are not read: that would mean to start a program.
+    """
+    first, slash, _ = reference.partition("/")
+    registry = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+    if registry in ("docker.io", "index.docker.io"):
+        registry = "https://index.docker.io/v1/"
+    try:
+        entry = json.loads(config.read_text())["auths"][registry]
+        if entry.get("identitytoken"):
+            return {"identitytoken": str(entry["identitytoken"]), "serveraddress": registry}
+        username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {"username": username, "password": password, "serveraddress": registry}

@@ -1,0 +1,141 @@
+"""What the package offers: its public names, that they are documented, and what importing them costs."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import kindasync
+
+PUBLIC = [
+    kindasync.__name__,
+    *sorted(
+        module.name
+        for module in pkgutil.walk_packages(kindasync.__path__, "kindasync.")
+        if not any(part.startswith("_") for part in module.name.split("."))
+    ),
+]
+PACKAGES = [name for name in PUBLIC[1:] if hasattr(import_module(name), "__path__")]
+# Imported only by the operation that needs them: together they take half a second.
+HEAVY = ("aiohttp", "structlog", "kubernetes_asyncio", "pydantic", "click", "rich")
+
+
+def order(name: str) -> tuple[int, str]:
+    """Constants, then classes, then functions, as ruff sorts them (RUF022)."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def offered(module: ModuleType) -> set[str]:
+    """The public names of a module: constants, and the classes and functions that are the package's own."""
+    foreign = {
+        name
+        for name, value in vars(module).items()
+        if inspect.ismodule(value)
+        or ((inspect.isclass(value) or inspect.isfunction(value)) and not value.__module__.startswith("kindasync"))
+    }
+    return {name for name in vars(module) if not name.startswith("_")} - foreign - {"annotations"}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_all_is_what_a_package_offers(name: str) -> None:
+    """No name is forgotten, none is left over, and they are sorted."""
+    module = import_module(name)
+    names = getattr(module, "__all__", [])
+
+    assert set(names) == offered(module)
+    assert names == sorted(names, key=order)
+
+
+def test_the_public_names() -> None:
+    """Those that checks outside the project rely on; each can be had, and `dir` shows them and nothing else."""
+    assert kindasync.__all__ == [
+        "AlreadyExists",
+        "Cluster",
+        "ClusterConfig",
+        "ClusterNotFound",
+        "ConfigInvalid",
+        "Engine",
+        "KindasyncError",
+        "Node",
+        "NotReady",
+        "__version__",
+    ]
+    assert dir(kindasync) == sorted(kindasync.__all__)
+    for name in kindasync.__all__:
+        assert getattr(kindasync, name, None) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Other'"):
+        _ = kindasync.Other
+
+
+def own(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """The classes and functions that a module offers."""
+    names = getattr(module, "__all__", None) or [
+        name for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
+    for name in names:
+        value = getattr(module, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield name, value
+
+
+def undocumented(module: ModuleType) -> Iterator[str]:
+    if not module.__doc__:
+        yield module.__name__
+    for name, value in own(module):
+        if not value.__doc__ or value.__doc__.startswith(f"{name}("):  # what a dataclass makes up
+            yield f"{module.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_everything_public_is_documented(name: str) -> None:
+    """Modules, classes and functions."""
+    assert [*undocumented(import_module(name))] == []
+
+
+@pytest.mark.parametrize("kind", [kindasync.Cluster, kindasync.Engine, kindasync.Node])
+def test_methods_of_the_handles_are_documented(kind: type) -> None:
+    """All of them, properties included."""
+    members = {name: getattr(value, "__func__", value) for name, value in vars(kind).items() if not name.startswith("_")}
+    callables = {name: value for name, value in members.items() if callable(value) or isinstance(value, property)}
+
+    assert [name for name, value in callables.items() if not value.__doc__] == []
+
+
+def in_a_fresh_process(*lines: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("statement", ["import kindasync", "from kindasync import Cluster, ClusterConfig, Engine, Node"])
+def test_importing_is_cheap(statement: str) -> None:
+    """Libraries that take long to import are left to those who use them."""
+    assert in_a_fresh_process("import sys", statement, f"print([name for name in {HEAVY} if name in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize("statement", ["import kindasync", "from kindasync import Cluster, ClusterConfig, Engine, Node"])
+def test_importing_needs_no_unix(statement: str) -> None:
+    """On Windows it can be imported: there an error has to say what to do instead, and none can if the import fails."""
+    windows = ["import os, sys", "sys.modules['fcntl'] = sys.modules['pwd'] = None", "del os.getuid"]
+
+    assert in_a_fresh_process(*windows, statement, "print('imported')") == "imported"
+
+
+def test_importing_does_nothing() -> None:
+    """It reads no environment and configures no logging: neither a bad DOCKER_HOST nor a handler is noticed."""
+    lines = [
+        "import logging, os",
+        "os.environ['DOCKER_HOST'] = 'nonsense'",
+        "from kindasync import Cluster",
+        "print(logging.root.handlers)",
+    ]
+
+    assert in_a_fresh_process(*lines) == "[]"

@@ -1,0 +1,289 @@
+"""kubeadm: the documents of one node's configuration, and the arguments that run its phases.
+
+Source: kubernetes.io, "kubeadm Configuration (v1beta4)" and "(v1beta3)"; kind's values, and what is set beyond them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from kindasync.config import ProxyMode
+from kindasync.node._kubeadm import API_PHASES, FILE_PHASES, Kubeadm, documents, init_argv, to_yaml
+from kindasync.versions import KubernetesVersion
+
+TOKEN = "abcdef.0123456789abcdef"
+SINGLE = Kubeadm(
+    version=KubernetesVersion.parse("v1.37.0"),
+    cluster="demo",
+    node_name="demo-control-plane",
+    node_address="10.89.0.2",
+    control_plane_endpoint="demo-control-plane:6443",
+    cert_sans=("localhost", "127.0.0.1"),
+    token=TOKEN,
+    pod_subnets=("10.244.0.0/16",),
+    service_subnets=("10.96.0.0/16",),
+)
+V1_30 = replace(SINGLE, version=KubernetesVersion.parse("v1.30.4"))
+
+
+def test_a_single_node_of_1_37() -> None:
+    """v1beta4: arguments are lists of name and value."""
+    assert (
+        to_yaml(documents(SINGLE))
+        == """\
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v1.37.0
+clusterName: demo
+controlPlaneEndpoint: demo-control-plane:6443
+apiServer:
+  certSANs:
+  - localhost
+  - 127.0.0.1
+  extraArgs:
+  - name: runtime-config
+    value: ''
+controllerManager:
+  extraArgs:
+  - name: enable-hostpath-provisioner
+    value: 'true'
+  - name: kube-api-qps
+    value: '300'
+  - name: kube-api-burst
+    value: '600'
+  - name: leader-elect
+    value: 'false'
+scheduler:
+  extraArgs:
+  - name: leader-elect
+    value: 'false'
+networking:
+  podSubnet: 10.244.0.0/16
+  serviceSubnet: 10.96.0.0/16
+etcd:
+  local:
+    extraArgs:
+    - name: heartbeat-interval
+      value: '20'
+    - name: election-timeout
+      value: '200'
+encryptionAlgorithm: ECDSA-P256
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+bootstrapTokens:
+- token: abcdef.0123456789abcdef
+  ttl: 1h0m0s
+localAPIEndpoint:
+  advertiseAddress: 10.89.0.2
+  bindPort: 6443
+nodeRegistration:
+  criSocket: unix:///run/containerd/containerd.sock
+  kubeletExtraArgs:
+  - name: node-ip
+    value: 10.89.0.2
+  - name: provider-id
+    value: kind://docker/demo/demo-control-plane
+  - name: node-labels
+    value: ''
+  taints: []
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+cgroupDriver: systemd
+cgroupRoot: /kubelet
+failSwapOn: false
+imageGCHighThresholdPercent: 100
+evictionHard:
+  nodefs.available: 0%
+  nodefs.inodesFree: 0%
+  imagefs.available: 0%
+---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: iptables
+iptables:
+  minSyncPeriod: 1s
+conntrack:
+  maxPerCore: 0
+"""
+    )
+
+
+def test_a_single_node_of_1_30() -> None:
+    """v1beta3: arguments are mappings, and there is no choice of a key's algorithm."""
+    cluster, init, kubelet, kube_proxy = documents(V1_30)
+
+    assert cluster == {
+        "apiVersion": "kubeadm.k8s.io/v1beta3",
+        "kind": "ClusterConfiguration",
+        "kubernetesVersion": "v1.30.4",
+        "clusterName": "demo",
+        "controlPlaneEndpoint": "demo-control-plane:6443",
+        "apiServer": {"certSANs": ["localhost", "127.0.0.1"], "extraArgs": {"runtime-config": ""}},
+        "controllerManager": {
+            "extraArgs": {
+                "enable-hostpath-provisioner": "true",
+                "kube-api-qps": "300",
+                "kube-api-burst": "600",
+                "leader-elect": "false",
+            }
+        },
+        "scheduler": {"extraArgs": {"leader-elect": "false"}},
+        "networking": {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16"},
+        "etcd": {"local": {"extraArgs": {"heartbeat-interval": "20", "election-timeout": "200"}}},
+    }
+    assert init["apiVersion"] == "kubeadm.k8s.io/v1beta3"
+    assert init["nodeRegistration"]["kubeletExtraArgs"] == {
+        "node-ip": "10.89.0.2",
+        "provider-id": "kind://docker/demo/demo-control-plane",
+        "node-labels": "",
+    }
+    assert [kubelet, kube_proxy] == documents(SINGLE)[2:]
+
+
+def by_kind(kubeadm: Kubeadm) -> dict[str, Any]:
+    return {document["kind"]: document for document in documents(kubeadm)}
+
+
+def args(component: Mapping[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in component.get("extraArgs", ())}
+
+
+def test_feature_gates_go_to_all_components() -> None:
+    """Sorted, so that a change of order is no change."""
+    kinds = by_kind(replace(SINGLE, feature_gates={"B": False, "A": True}))
+
+    for component in ("apiServer", "controllerManager", "scheduler"):
+        assert args(kinds["ClusterConfiguration"][component])["feature-gates"] == "A=true,B=false"
+    for kind in ("KubeletConfiguration", "KubeProxyConfiguration"):
+        assert list(kinds[kind]["featureGates"].items()) == [("A", True), ("B", False)]
+
+
+def test_runtime_config_goes_to_the_api_server() -> None:
+    """Sorted, too."""
+    cluster = by_kind(replace(SINGLE, runtime_config={"api/beta": "true", "api/alpha": "false"}))["ClusterConfiguration"]
+
+    assert args(cluster["apiServer"]) == {"runtime-config": "api/alpha=false,api/beta=true"}
+    assert "runtime-config" not in args(cluster["controllerManager"])
+
+
+def test_node_labels_go_to_the_kubelet() -> None:
+    """Sorted, where kind takes them as they come out of a map."""
+    (labels,) = [
+        each["value"]
+        for each in by_kind(replace(SINGLE, node_labels={"b": "2", "a": "1"}))["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"]
+        if each["name"] == "node-labels"
+    ]
+
+    assert labels == "a=1,b=2"
+
+
+def test_two_families() -> None:
+    """Both subnets, in the order given."""
+    dual = replace(SINGLE, pod_subnets=("10.244.0.0/16", "fd00:10:244::/56"), service_subnets=("10.96.0.0/16", "fd00:10:96::/112"))
+
+    assert by_kind(dual)["ClusterConfiguration"]["networking"] == {
+        "podSubnet": "10.244.0.0/16,fd00:10:244::/56",
+        "serviceSubnet": "10.96.0.0/16,fd00:10:96::/112",
+    }
+
+
+def test_a_control_plane_among_others() -> None:
+    """With workers its taint stays; with more control planes there is a leader to elect, and etcd has peers to wait for."""
+    with_workers = by_kind(replace(SINGLE, single_node=False))
+    highly_available = by_kind(replace(SINGLE, single_node=False, single_control_plane=False))
+
+    assert "taints" not in with_workers["InitConfiguration"]["nodeRegistration"]  # absent: kubeadm's own; empty: none
+    assert args(with_workers["ClusterConfiguration"]["scheduler"]) == {"leader-elect": "false"}
+    assert "leader-elect" not in args(highly_available["ClusterConfiguration"]["scheduler"])
+    assert "leader-elect" not in args(highly_available["ClusterConfiguration"]["controllerManager"])
+    assert "etcd" not in highly_available["ClusterConfiguration"]
+
+
+@pytest.mark.parametrize(
+    ("version", "cgroup_version", "field"),
+    [
+        ("v1.37.0", 1, {"failCgroupV1": False}),  # which refuses cgroup v1 from 1.35 on
+        ("v1.31.0", 1, {"failCgroupV1": False}),
+        ("v1.30.4", 1, {}),  # does not know the field
+        ("v1.37.0", 2, {}),
+    ],
+)
+def test_cgroup_v1(version: str, cgroup_version: int, field: Mapping[str, bool]) -> None:
+    """The kubelet is told to put up with it, where it knows the word."""
+    kubelet = by_kind(replace(SINGLE, version=KubernetesVersion.parse(version), cgroup_version=cgroup_version))["KubeletConfiguration"]
+
+    assert {key: value for key, value in kubelet.items() if key == "failCgroupV1"} == field
+
+
+@pytest.mark.parametrize(
+    ("mode", "rootless", "conntrack"),
+    [
+        (ProxyMode.IPTABLES, False, {"maxPerCore": 0}),
+        (ProxyMode.IPVS, False, {"maxPerCore": 0}),
+        (ProxyMode.NFTABLES, False, {"maxPerCore": 0, "tcpBeLiberal": True}),  # kubernetes#117924
+        # a rootless node may not write these of the host's
+        (ProxyMode.IPTABLES, True, {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}),
+        (ProxyMode.NFTABLES, True, {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}),
+    ],
+)
+def test_proxy_modes(mode: ProxyMode, rootless: bool, conntrack: Mapping[str, Any]) -> None:
+    """Of conntrack only what the node may set: its size is the host's."""
+    kube_proxy = by_kind(replace(SINGLE, proxy_mode=mode, rootless=rootless))["KubeProxyConfiguration"]
+
+    assert (kube_proxy["mode"], kube_proxy["conntrack"]) == (mode.value, conntrack)
+
+
+def test_no_proxy() -> None:
+    """No document, and kubeadm does not install it."""
+    assert list(by_kind(replace(SINGLE, proxy_mode=ProxyMode.NONE))) == [
+        "ClusterConfiguration",
+        "InitConfiguration",
+        "KubeletConfiguration",
+    ]
+    assert init_argv(proxy_mode=ProxyMode.NONE)[-1] == "--skip-phases=preflight,addon/kube-proxy"
+
+
+def test_rootless() -> None:
+    """The kubelet's gate for user namespaces, beside the user's own gates, of which it is none for other components."""
+    kinds = by_kind(replace(SINGLE, rootless=True, feature_gates={"A": True}))
+
+    assert kinds["KubeletConfiguration"]["featureGates"] == {"A": True, "KubeletInUserNamespace": True}
+    assert kinds["KubeProxyConfiguration"]["featureGates"] == {"A": True}
+    assert args(kinds["ClusterConfiguration"]["apiServer"])["feature-gates"] == "A=true"
+
+
+def test_the_token_is_shown_nowhere() -> None:
+    """It is in the document, and in nothing that may be logged."""
+    assert TOKEN in to_yaml(documents(SINGLE))
+    assert TOKEN not in repr(SINGLE)
+    assert not any(TOKEN in argument for argument in init_argv())
+
+
+def test_yaml_reads_as_it_was_meant() -> None:
+    """Whatever is in it: a text that looks like a number stays a text."""
+    odd = replace(SINGLE, cluster="1.30", node_labels={"on": "0755"}, cert_sans=("0x10", "::1"))
+
+    assert [*yaml.safe_load_all(to_yaml(documents(odd)))] == documents(odd)
+
+
+def test_all_of_init() -> None:
+    """Preflight would test the host; nothing else is left out, and the token is not printed."""
+    assert init_argv() == ["kubeadm", "init", "--config=/kind/kubeadm.conf", "--skip-token-print", "--skip-phases=preflight"]
+
+
+def test_phases_are_run_once() -> None:
+    """While the node is paused those that write files, afterwards all others, in kubeadm's order."""
+    files, api = init_argv(only=FILE_PHASES)[-1], init_argv(only=API_PHASES)[-1]
+
+    assert files == (
+        "--skip-phases=preflight,wait-control-plane,upload-config,upload-certs,mark-control-plane,bootstrap-token,kubelet-finalize,addon,"
+        "show-join-command"
+    )
+    assert api == "--skip-phases=preflight,certs,kubeconfig,etcd,control-plane,kubelet-start"
