@@ -87,6 +87,10 @@ async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_module
             why=error.message,
             hint=f"choose another name, or remove that container: docker rm --force {node.name}",
         ) from error
+    except ApiError as error:
+        if refusal_of(error.message) is Refusal.NO_COMMAND:
+            raise _no_node_image(node, "there is nothing in it to start") from error
+        raise
 
 
 async def _verify_image(run: Run, container_id: str, node: NodePlan) -> None:
@@ -94,11 +98,15 @@ async def _verify_image(run: Run, container_id: str, node: NodePlan) -> None:
     try:
         await path_stat(run.connection, container_id, VERSION_FILE)
     except NotFound as error:
-        raise ImageUnusable(
-            f'"{node.image}" is not a node image',
-            why=f"it has no file {VERSION_FILE}",
-            hint="use an image made for kindasync or kind: kindasync build node-image makes one",
-        ) from error
+        raise _no_node_image(node, f"it has no file {VERSION_FILE}") from error
+
+
+def _no_node_image(node: NodePlan, why: str) -> ImageUnusable:
+    return ImageUnusable(
+        f'"{node.image}" is not a node image',
+        why=why,
+        hint="use an image made for kindasync or kind: kindasync build node-image makes one",
+    )
 
 
 def can_move(error: ApiError, plan_: Plan, config: ClusterConfig) -> bool:

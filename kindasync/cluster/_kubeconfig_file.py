@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -125,7 +126,13 @@ def _replace(path: Path, content: bytes) -> None:
                 with suppress(PermissionError):
                     os.chown(temporary, before.st_uid, before.st_gid)  # under sudo, the file stays the user's
             temporary.chmod(before.st_mode & 0o777)
-        os.replace(temporary, real)
+        try:
+            os.replace(temporary, real)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            real.write_bytes(content)  # a mount of its own, as in a development container: nothing can take its place
+            temporary.unlink()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -31,7 +31,7 @@ from kindasync.node._contract import VERSION_FILE, Contract
 from kindasync.node._files import only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
-DEATH_S = 0.2  # by how much the end of a node's programs may be seen before its own
+DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
 
 

@@ -46,6 +46,9 @@ def _node_problems(node: NodeConfig, path: str) -> Iterator[Problem]:
             yield Problem(path=f"{below}.containerPath", message="is required")
         elif not mount.container_path.startswith("/"):
             yield Problem(path=f"{below}.containerPath", message=f'"{mount.container_path}" is not absolute')
+        for name, value in (("hostPath", mount.host_path), ("containerPath", mount.container_path)):
+            if ":" in value:
+                yield Problem(path=f"{below}.{name}", message=f'"{value}" has a colon, which Engines take for the end of a path')
     seen: list[tuple[PortMapping, str]] = []
     for index, mapping in enumerate(node.extra_port_mappings):
         below = f"{path}.extraPortMappings[{index}]"

@@ -25,6 +25,7 @@ class Refusal(Enum):
     DISK_FULL = auto()
     OUT_OF_INOTIFY = auto()
     NO_PRIVILEGE = auto()
+    NO_COMMAND = auto()
     UNAUTHORIZED = auto()
 
 
@@ -95,6 +96,7 @@ _TABLE = (
         ("unable to apply caps", "operation not permitted"),
         "the Engine may not start privileged containers here: kindasync doctor says what is missing",
     ),
+    _Row(Refusal.NO_COMMAND, ("no command specified", "no command or entrypoint provided")),
     _Row(
         Refusal.UNAUTHORIZED,
         ("unauthorized", "authentication required", "access denied for", "denied: requested access", "from registry: denied", ": denied"),

@@ -160,8 +160,8 @@ class Mount:
 class Container:
     """A container, as ContainerList and ContainerInspect report it.
 
-    Shape: `name` without slash; `state`: created, running, paused, restarting, removing, exited, dead; `exit_code` and
-    `started_at` only from ContainerInspect; `ports` the bindings that are in force (list) or asked for (inspect).
+    Shape: `name` without slash; `state`: created, running, paused, restarting, removing, exited, dead; `exit_code`,
+    `oom_killed`, `error`, `pid` and `tty` only from ContainerInspect; `ports` the bindings that are in force (list) or asked for (inspect).
     """
 
     id: str

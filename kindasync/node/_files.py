@@ -6,7 +6,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import anyio
 
@@ -23,20 +23,15 @@ class File:
 
 
 def tar_of(files: Mapping[str, File | bytes | str]) -> bytes:
-    """One tar stream, relative to "/", of files by absolute path. Directories above them are made if they are not there."""
+    """One tar stream, relative to "/", of files by absolute path.
+
+    It names no directories: the Engine makes those that are missing, and leaves alone the mode of those that are there.
+    """
     buffer = io.BytesIO()
-    directories: set[PurePosixPath] = set()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, value in files.items():
             file = value if isinstance(value, File) else File(content=value.encode() if isinstance(value, str) else value)
-            name = PurePosixPath(path.lstrip("/"))
-            for parent in reversed(name.parents[:-1]):
-                if parent not in directories:
-                    directories.add(parent)
-                    info = tarfile.TarInfo(f"{parent}/")
-                    info.type, info.mode = tarfile.DIRTYPE, 0o755
-                    tar.addfile(info)
-            info = tarfile.TarInfo(str(name))
+            info = tarfile.TarInfo(path.lstrip("/"))
             info.size, info.mode = len(file.content), file.mode
             tar.addfile(info, io.BytesIO(file.content))
     return buffer.getvalue()

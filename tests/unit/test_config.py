@@ -424,6 +424,7 @@ def test_subnets(field: str, family: str, subnet: str, valid: bool) -> None:
         ({"containerPath": "/b"}, ["hostPath"]),
         ({"hostPath": "/a"}, ["containerPath"]),
         ({"hostPath": "/a", "containerPath": "b"}, ["containerPath"]),
+        ({"hostPath": "/a:b", "containerPath": "/c:d"}, ["hostPath", "containerPath"]),
     ],
 )
 def test_mounts(mount: Mapping[str, str], expected: list[str]) -> None:

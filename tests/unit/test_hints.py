@@ -79,6 +79,11 @@ MESSAGES = {
     Refusal.NO_PRIVILEGE: [
         "runc create failed: unable to start container process: unable to apply caps: operation not permitted: unknown",
     ],
+    Refusal.NO_COMMAND: [
+        "No command specified",  # 20.10 to 27
+        "no command specified",  # 28, 29
+        "no command or entrypoint provided, and no CMD or ENTRYPOINT from image",  # Podman
+    ],
     Refusal.UNAUTHORIZED: [
         "pull access denied for app, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
         'Head "https://ghcr.io/v2/me/app/manifests/1": denied',

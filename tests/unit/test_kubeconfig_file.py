@@ -5,6 +5,7 @@ Source: client-go's tools/clientcmd/config.go: the lock is `<file>.lock`, create
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import stat
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -139,6 +141,16 @@ def test_a_link_stays_a_link(file: Path, home: Path, relative: bool) -> None:
     assert file.is_symlink()
     assert read(real)["edited"] == "yes"
     assert locks == ["config.lock"]
+
+
+def test_a_file_that_is_a_mount_is_written_in_place(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a development container, which gets this one file of its host: nothing can be put in its place."""
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.EBUSY, "Device or resource busy")))
+
+    add(kubeconfig("demo"), None, env={}, home=home)
+
+    assert contexts(file) == {"work", "kind-demo"}
+    assert [each.name for each in file.parent.iterdir()] == ["config"]
 
 
 def test_an_edit_without_effect_writes_nothing(file: Path, home: Path) -> None:
