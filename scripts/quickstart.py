@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from kubernetes_asyncio.client import CoreV1Api
 from kindasync import Cluster, Engine
 from kindasync.docker.system import system_info
 
-NAME = "kind"
+NAME = os.environ.get("KIND_CLUSTER_NAME") or "kind"
 NODE_PORT = 30080
 POD: Any = {
     "apiVersion": "v1",

@@ -8,12 +8,10 @@ import pytest
 
 from kindasync.docker import Connection, Engine
 from kindasync.testing import PROFILES, FakeEngine
-from tests.engine.lab import Lab
-
-REAL = "real"
+from tests.engine.lab import REAL, REAL_ENGINE, Lab
 
 
-@pytest.fixture(params=[*PROFILES, pytest.param(REAL, marks=pytest.mark.engine)])
+@pytest.fixture(params=[*PROFILES, REAL_ENGINE])
 async def lab(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Lab]:
     """The Engine under test."""
     if request.param == REAL:

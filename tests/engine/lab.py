@@ -11,6 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 import anyio
+import pytest
 
 from kindasync.build._oci import ImageRecord, Layer, LayerWriter, write_archive
 from kindasync.docker import Connection, Engine
@@ -33,6 +34,8 @@ from kindasync.testing._programs import Program
 
 NODE_IMAGE = "kindasync/node:v1.37.2"
 RUN_LABEL = "contract-run"
+REAL = "real"
+REAL_ENGINE = pytest.param(REAL, marks=pytest.mark.engine)
 
 
 @dataclass(frozen=True, slots=True)

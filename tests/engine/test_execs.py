@@ -11,7 +11,7 @@ from kindasync.docker.containers import container_inspect, container_kill
 from kindasync.docker.execs import container_exec
 from kindasync.errors import Conflict, NotFound
 from kindasync.testing import FakeContainer, ProgramResult
-from tests.engine.lab import Lab, pieces
+from tests.engine.lab import REAL_ENGINE, Lab, pieces
 
 pytestmark = pytest.mark.anyio
 
@@ -220,11 +220,10 @@ async def test_a_program_may_end_without_having_read_its_input(lab: Lab, argv: l
     assert result.stdout in (b"", b"xxx")
 
 
+@pytest.mark.parametrize("lab", [REAL_ENGINE], indirect=True)  # the fake reads all input first
 async def test_input_that_is_still_to_come_does_not_hold_up_a_program_that_has_ended(lab: Lab) -> None:
     """The end of the output is the end."""
     container = await lab.running()
-    if lab.fake:
-        pytest.skip("the fake reads all input first")
 
     async def endless() -> AsyncIterator[bytes]:
         yield b"x"
