@@ -70,7 +70,7 @@ def engine(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", "-m", "cluster and not stress", *session.posargs)
+    session.run("pytest", "-m", "cluster and not stress and not remote", *session.posargs)
 
 
 @nox.session
