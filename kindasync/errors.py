@@ -13,8 +13,13 @@ _SECRETS = re.compile(
     r"""
     \b[a-z0-9]{6}\.[a-z0-9]{16}\b
     | (?<=client-key-data)\W+[A-Za-z0-9+/=]+
-    | (?:-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----|\A)[\sA-Za-z0-9+/=]*-----END[ ][A-Z ]*PRIVATE[ ]KEY-----
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
+    | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\sA-Za-z0-9+/=]*(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
+    | [\sA-Za-z0-9+/=]*-----END[ ][A-Z ]*PRIVATE[ ]KEY-----
+    | (?<!ssh://)(?<=://)[^/\s]+(?=@)
+    | \beyJ[\w-]+\.[\w-]+\.[\w-]+
+    | (?<=[Bb]earer[ ])\S+
+    | (?<="auth":")[^"]+ | (?<="auth":[ ]")[^"]+
+    | (?<=certificate-key)\W+[0-9a-f]{64}\b
     """,
     re.VERBOSE,
 )
@@ -40,6 +45,9 @@ class KindasyncError(Exception):
         self.hint = hint
         self.evidence = redacted(evidence)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.why:
@@ -49,6 +57,14 @@ class KindasyncError(Exception):
         if self.evidence:
             lines.append(f"  seen: {_indented(self.evidence)}")
         return "\n".join(lines)
+
+
+def _restored(kind: type[KindasyncError], args: tuple[object, ...], state: dict[str, object]) -> KindasyncError:
+    """An error that another process has pickled: made without its own constructor, whose parameters are others."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def _indented(text: str) -> str:
@@ -208,6 +224,10 @@ class NotReady(ClusterError):
         self.awaited = awaited
         self.last_state = last_state
 
+    def add_evidence(self, text: str) -> None:
+        """Show `text`, such as the log of what was waited for, with the error."""
+        self.evidence = redacted(text)
+
 
 class LeftBehind(ClusterError):
     """An operation could not remove all that it had to. Shape: `objects`, such as "container demo-control-plane"."""
@@ -235,9 +255,7 @@ def one_error() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        foreign = [leaf for leaf in leaves if not isinstance(leaf, KindasyncError)]
-        chosen, *others = foreign or sorted(leaves, key=lambda leaf: not _is_death(leaf))
+        chosen, *others = sorted(leaves(group), key=lambda leaf: (isinstance(leaf, KindasyncError), not _is_death(leaf)))
         for other in others:
             if str(other) != str(chosen):
                 chosen.add_note(f"at the same time: {other}")
@@ -248,9 +266,10 @@ def _is_death(error: BaseException) -> bool:
     return isinstance(error, BootFailed) or any(isinstance(failure, BootFailed) for failure in getattr(error, "failures", ()))
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group, and of groups in it; else `error` itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves(each)
+    else:
+        yield error

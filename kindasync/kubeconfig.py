@@ -43,6 +43,22 @@ def for_cluster(admin_conf: Mapping[str, Any], cluster: str, server: str) -> dic
     }
 
 
+def shape_problem(document: object) -> str:
+    """Why a document is no kubeconfig that can be merged into; "" if it is one, or None."""
+    if document is None:
+        return ""
+    if not isinstance(document, Mapping):
+        return "it is YAML, but no mapping"
+    for key in _LISTS:
+        entries = document.get(key)
+        if entries is not None and not isinstance(entries, list):
+            return f"{key} is no list"
+        for index, entry in enumerate(entries or []):
+            if not isinstance(entry, Mapping):
+                return f"{key}[{index}] is no mapping"
+    return ""
+
+
 def merge(existing: Mapping[str, Any] | None, new: Mapping[str, Any], *, set_current: bool = True) -> dict[str, Any]:
     """`existing` with the entries of `new`: those of the same name replaced where they stand, others appended.
 

@@ -6,17 +6,22 @@ Nothing but pytest is imported until a fixture is used.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kindasync.cluster import Cluster
 
 Result = TypeVar("Result")
 REUSED_NAME = "pytest"
+READY_S = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kind-reuse", action="store_true", help=f'use the cluster "{REUSED_NAME}" (or --kind-name), created if need be, and keep it'
     )
-    group.addoption("--kind-name", metavar="NAME", help="the cluster's name; by default a new one for each session")
+    group.addoption(
+        "--kind-name",
+        metavar="NAME",
+        help="the cluster's name; by default a new one for each session. Without --kind-reuse, pytest-xdist's workers append theirs",
+    )
     group.addoption("--kind-image", metavar="REF", default="", help="the node image")
     group.addoption("--kind-config", metavar="FILE", help="a configuration (kind.x-k8s.io/v1alpha4)")
 
@@ -42,12 +51,15 @@ def kind_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     config = Path(option("kind_config")) if option("kind_config") else None
     reuse = option("kind_reuse")
     name = option("kind_name") or (REUSED_NAME if reuse else f"pytest-{token_hex(4)}")
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and not reuse and option("kind_name"):
+        name += f"-{worker}"  # each worker is a session, with a cluster of its own
 
     async def create() -> Cluster:
         return await Cluster.create(name, config=config, image=option("kind_image"))
 
     if reuse:
-        yield _run(lambda: _get_or_create(name, create))
+        yield _run(lambda: _get_or_create(name, config, create))
         return
     cluster = _run(create)
     try:
@@ -65,15 +77,15 @@ def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
 
     readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
     name = f"{readable or 'test'}-{token_hex(3)}"
-    _run(lambda: make_namespace(kind_cluster.kubeconfig, name))
     try:
+        _run(lambda: make_namespace(kind_cluster.kubeconfig, name))
         yield name
     finally:
         _run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
 
 
-async def _get_or_create(name: str, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
-    """The cluster of that name. Processes that ask for it at once wait for the one that creates it."""
+async def _get_or_create(name: str, config: Path | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
+    """The cluster of that name, ready. Processes that ask for it at once wait for the one that creates it."""
     from filelock import AsyncFileLock
 
     from kindasync.cluster import Cluster
@@ -82,9 +94,43 @@ async def _get_or_create(name: str, create: Callable[[], Awaitable[Cluster]]) ->
 
     async with AsyncFileLock(lock_path(name)):
         try:
-            return await Cluster.get(name)
+            with _or_delete(name):
+                cluster = await Cluster.get(name)
         except ClusterNotFound:
             return await create()
+    with _or_delete(name):
+        await _wait_ready(cluster, config)
+    return cluster
+
+
+async def _wait_ready(cluster: Cluster, config: Path | None) -> None:
+    """Wait until a cluster that was found is ready: it may be half-made, by a process that still works on it or died."""
+    from kindasync.cluster._api import ClusterApi, api_client
+    from kindasync.cluster._readiness import wait_ready
+    from kindasync.config import load
+    from kindasync.events import Bus
+
+    has_network = not (config and load(config).networking.disable_default_cni)
+    nodes = [node.name for node in cluster.nodes]
+    async with api_client(cluster.kubeconfig) as client:
+        await wait_ready(
+            ClusterApi(client), nodes, bus=Bus(), cluster=cluster.name, timeout_s=READY_S, has_network=has_network, needs_pod=False
+        )
+
+
+@contextmanager
+def _or_delete(name: str) -> Iterator[None]:
+    """Say of a cluster that cannot be used how to be rid of it."""
+    from kindasync.errors import ClusterError, NodeError, NotReady
+
+    try:
+        yield
+    except (NodeError, NotReady) as error:
+        raise ClusterError(
+            f'cluster "{name}" is there, but cannot be reused',
+            why=f"{error.what}\n{error.why}",
+            hint=f"kindasync delete cluster --name {name}; the next session makes it anew",
+        ) from error
 
 
 def _run(operation: Callable[[], Awaitable[Result]]) -> Result:

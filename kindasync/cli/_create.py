@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import click
 
@@ -13,6 +16,12 @@ from kindasync.cli import _options
 from kindasync.cli._main import Settings
 from kindasync.cli._progress import listener
 from kindasync.cli._running import run
+from kindasync.errors import KindasyncError
+
+if TYPE_CHECKING:
+    from kindasync.cluster import Cluster
+
+TAKE_BACK_S = 90.0
 
 
 @click.command("cluster")
@@ -58,11 +67,13 @@ def create_cluster(
     kindasync create cluster --preload app.tar --events json
     """
     from kindasync.cluster import Cluster
-    from kindasync.cluster._kubeconfig_file import add, take_out
-    from kindasync.config import ClusterConfig, load
+    from kindasync.cluster._kubeconfig_file import add, check
+    from kindasync.config import DEFAULT_NAME, ClusterConfig, load
     from kindasync.node import PausedNode
 
     config = load(_text_of(config_path)) if config_path else ClusterConfig()
+    check(kubeconfig)
+    wanted = name or config.name or DEFAULT_NAME
 
     async def preload(node: PausedNode) -> None:
         for archive in preloads:
@@ -70,28 +81,45 @@ def create_cluster(
 
     async def operation() -> tuple[Cluster, Path]:
         hooks = [preload] if preloads else []
-        cluster = await Cluster.create(name, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event, before_boot=hooks)
+        cluster = await Cluster.create(
+            wanted, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event, before_boot=hooks
+        )
+        merge = partial(add, cluster.kubeconfig, kubeconfig, while_waiting=anyio.from_thread.check_cancelled)
         try:
-            return cluster, await anyio.to_thread.run_sync(add, cluster.kubeconfig, kubeconfig)
-        except anyio.get_cancelled_exc_class():
+            return cluster, await anyio.to_thread.run_sync(merge)
+        except anyio.get_cancelled_exc_class() as error:  # before its lock was had: the kubeconfig is as it was
             if not retain:
-                with anyio.CancelScope(shield=True):
-                    await cluster.delete()
-                    take_out(cluster.name, kubeconfig)
+                await _take_back(cluster, error)
             raise
         except Exception as error:
             error.add_note(f'cluster "{cluster.name}" was created all the same: kindasync export kubeconfig --name {cluster.name}')
             raise
 
-    with listener(
-        f'Creating cluster "{name or config.name or "kind"}" …', as_json=events_format == "json", quiet=settings.quiet
-    ) as on_event:
+    with listener(f'Creating cluster "{wanted}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
         cluster, path = run(operation)
     context = cluster.kubeconfig["current-context"]
     click.echo(f'Set kubectl context to "{context}" in {path}\n\n    kubectl cluster-info --context {context}\n', err=True)
 
 
+async def _take_back(cluster: Cluster, error: BaseException) -> None:
+    """Delete a cluster because of `error`, of which failures become notes."""
+    with anyio.move_on_after(TAKE_BACK_S, shield=True) as scope:
+        try:
+            await cluster.delete()
+        except KindasyncError as failure:
+            error.add_note(f"left behind: {failure}")
+    if scope.cancelled_caught:
+        error.add_note(f"deleting it took longer than {TAKE_BACK_S:g} s: kindasync delete cluster --name {cluster.name}")
+
+
 def _text_of(path: str) -> str | bytes:
     if path == "-":
         return sys.stdin.buffer.read()
-    return Path(path).read_bytes()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise KindasyncError(
+            f"cannot read the configuration {path}",
+            why=error.strerror or str(error),
+            hint="see that it is there, and that this user can read it",
+        ) from error

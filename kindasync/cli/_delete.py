@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
+from kindasync.cli._main import Settings, show
 from kindasync.cli._progress import listener
 from kindasync.cli._running import run
 from kindasync.errors import KindasyncError
@@ -39,15 +39,16 @@ def delete_clusters(
         names = tuple(run(Cluster.list))
     elif not names:
         raise click.UsageError("no cluster names given (--all means all)")
-    failures = []
+    deleted = []
     for name in names:
         try:
             _delete(settings, name, kubeconfig, events_format)
-        except KindasyncError as error:
-            failures.append(error)
-            click.echo(f"ERROR: {error}", err=True)
-    click.echo(f"Deleted clusters: {', '.join(names)}" if names and not failures else "", err=True, nl=bool(names and not failures))
-    if failures:
+            deleted.append(name)
+        except (KindasyncError, OSError) as error:
+            show(error, settings)
+    if deleted:
+        click.echo(f"Deleted clusters: {', '.join(deleted)}", err=True)
+    if len(deleted) < len(names):
         raise click.exceptions.Exit(1)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from kindasync import go_yaml
 from kindasync.cli import _options
 from kindasync.cli._running import run
 
@@ -59,7 +59,7 @@ def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
 def get_kubeconfig(name: str, internal: bool, output: str | None) -> None:
     """Print a cluster's kubeconfig."""
     document = _kubeconfig(name, internal)
-    click.echo(json.dumps(document) if output else yaml.safe_dump(document, sort_keys=False), nl=bool(output))
+    click.echo(json.dumps(document) if output else go_yaml.dump(document), nl=bool(output))
 
 
 @click.command("kubeconfig")

@@ -158,11 +158,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except click.Abort:
             return 130
         except (KindasyncError, OSError) as error:
-            _show(error, settings)
+            show(error, settings)
             return 1
 
 
-def _show(error: Exception, settings: Settings) -> None:
+def show(error: Exception, settings: Settings) -> None:
+    """Print an error, with its notes, or its stack trace if that was asked for."""
     if settings.verbosity > 0:
         import traceback
 

@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
 import click
@@ -17,6 +18,7 @@ from kindasync.cli._describe import bytes_text, describe
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 Listener = Callable[[events.Event], None]
 
@@ -53,17 +55,32 @@ def _plain_lines(event: events.Event) -> None:
         click.echo(f" {event.monotonic_s:6.1f} s  {subject}{text}", err=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the table. Shape: seconds since the operation began; `ended` None while it goes on."""
+
+    mark: str
+    text: str
+    began_s: float
+    ended_s: float | None
+
+
 class _Live:
-    """A table with one line per node (or build step): how long it takes so far, and its newest state."""
+    """A table with one line per node (or build step): how long it takes so far, and its newest state.
+
+    Texts are from outside: they are shown as they are, without rich's markup, in one line, their colours and cursor movements left out.
+    """
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
         from rich.live import Live
+        from rich.spinner import Spinner
 
         self._console = Console(stderr=True, highlight=False)
         self._title = title
-        self._rows: dict[str, tuple[str, str, float | None]] = {}
+        self._rows: dict[str, _Row] = {}
         self._began = time.monotonic()
+        self._spinner = Spinner("dots")
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8, transient=False)
 
     def __enter__(self) -> Self:
@@ -71,34 +88,42 @@ class _Live:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.__exit__(None, None, None)
+        with suppress(OSError):  # the terminal has gone
+            self._live.__exit__(None, None, None)
 
     def see(self, event: events.Event) -> None:
+        now = event.monotonic_s
         match event:
             case events.BuildStepStarted():
-                self._rows[event.step] = ("…", "", None)
+                self._put(event.step, "", since=now)
             case events.BuildOutput():
-                self._rows[event.subject] = ("…", event.line, None)
+                self._put(event.subject, event.line, since=now)
             case events.BuildStepEnded():
-                self._rows[event.step] = ("✓", "as before (cached)" if event.cached else "done", event.duration_s)
+                text = "as before (cached)" if event.cached else "done"
+                self._put(event.step, text, since=now - event.duration_s, mark="✓", ended=now)
             case events.ImagePullProgress() | events.PreloadProgress():
                 total = f" of {bytes_text(event.total)}" if event.total else ""
-                self._rows[event.node or "image"] = ("…", f"{event.stage} {event.subject}: {bytes_text(event.current)}{total}", None)
+                self._put(event.node or "image", f"{event.stage} {event.subject}: {bytes_text(event.current)}{total}")
+            case events.ImagePulled():
+                self._put("image", f"pulled {event.image}", mark="✓", ended=now)
             case events.NodeReady():
-                self._rows[event.node] = ("✓", "Ready", event.monotonic_s)
+                self._put(event.node, "Ready", mark="✓", ended=now)
             case events.StepFailed():
-                self._rows[event.node or event.cluster] = ("✗", describe(event) or "", event.monotonic_s)
+                self._put(event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
             case events.Warned():
-                self._console.print(f"[yellow]{event.message}[/]")
+                self._console.print(_plain(event.message, style="yellow"))
+            case events.ClusterReady() | events.NodeRemoved() | events.ClusterDeleted() | events.RolledBack():
+                self._put(event.node or event.cluster, describe(event) or "", mark="✓", ended=now)
             case _:
-                text, key = describe(event), event.node or event.cluster
-                mark, _, ended = self._rows.get(key, ("…", "", None))
-                if text and (mark == "…" or isinstance(event, (events.NodeRemoved, events.RolledBack, events.ClusterDeleted))):
-                    done = isinstance(event, (events.ClusterReady, events.NodeRemoved, events.ClusterDeleted, events.RolledBack))
-                    self._rows[key] = ("✓" if done else "…", text, event.monotonic_s if done else ended)
+                text, name = describe(event) or "", event.node or event.cluster
+                if text and (name not in self._rows or self._rows[name].mark == "…"):
+                    self._put(name, text)
+
+    def _put(self, name: str, text: str, *, since: float = 0.0, mark: str = "…", ended: float | None = None) -> None:
+        before = self._rows.get(name)
+        self._rows[name] = _Row(mark, text, before.began_s if before else since, ended)
 
     def _table(self) -> Table:
-        from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
@@ -109,12 +134,19 @@ class _Live:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         elapsed = time.monotonic() - self._began
         table.add_row("", Text(self._title, style="bold"), f"{elapsed:.0f} s", "")
-        for name, (mark, text, ended) in self._rows.items():
-            sign = Spinner("dots") if mark == "…" else Text(mark, style="green" if mark == "✓" else "red")
+        for name, row in list(self._rows.items()):  # events come in another thread
+            runs = row.ended_s is None
             table.add_row(
-                sign,
-                name,
-                f"{elapsed if ended is None else ended:.1f} s" if ended is not None else "",
-                Text(text, style="dim" if mark == "…" else ""),
+                self._spinner if runs else Text(row.mark, style="green" if row.mark == "✓" else "red"),
+                Text(name),
+                f"{(elapsed if row.ended_s is None else row.ended_s) - row.began_s:.1f} s",
+                _plain(row.text, style="dim" if runs else ""),
             )
         return table
+
+
+def _plain(text: str, *, style: str) -> Text:
+    from rich.text import Text
+
+    shown = Text.from_ansi(" ".join(text.split())).plain  # without the sequences of terminals
+    return Text("".join(filter(str.isprintable, shown)), style=style)

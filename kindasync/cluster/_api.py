@@ -6,11 +6,11 @@ import json
 import os
 import ssl
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import anyio
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RETRY_S = 0.1
 CONNECT_S = 5.0
+Answer = TypeVar("Answer")
 
 
 class ApiRefused(ClusterError):
@@ -85,10 +86,11 @@ def _ssl_context(cluster: Mapping[str, Any], certificate: Path) -> ssl.SSLContex
 
 
 class ClusterApi:
-    """Requests to the API server, in JSON."""
+    """Requests to the API server, in JSON. `last_failure`: why the newest one that failed did."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        self.last_failure = ""
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
 
     async def request(self, method: str, path: str, body: object = None, *, content_type: str | None = None) -> Any:
@@ -99,7 +101,29 @@ class ClusterApi:
         except aiohttp.ClientError as error:
             raise _unreachable(error) from error
 
+    async def insist(self, method: str, path: str, body: object = None, *, content_type: str | None = None) -> Any:
+        """As `request`, tried again every RETRY_S while the API server is not there, or has too much to do. No timeout: the caller has one."""
+        return await self._insist(lambda: self.request(method, path, body, content_type=content_type), passing=())
+
+    async def _insist(self, work: Callable[[], Awaitable[Answer]], *, passing: Collection[int]) -> Answer:
+        while True:
+            try:
+                return await work()
+            except ApiUnreachable:
+                pass
+            except ApiRefused as error:
+                if (error.status not in (*passing, 409, 429) and error.status < 500) or error.reason == "AlreadyExists":
+                    raise
+            await anyio.sleep(RETRY_S)
+
     async def _send(self, method: str, path: str, body: object, content_type: str | None = None) -> ClientResponse:
+        try:
+            return await self._sent(method, path, body, content_type)
+        except (ApiRefused, ApiUnreachable) as error:
+            self.last_failure = error.why
+            raise
+
+    async def _sent(self, method: str, path: str, body: object, content_type: str | None) -> ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
         try:
             response = await self._client.rest_client.pool_manager.request(
@@ -147,17 +171,11 @@ class ClusterApi:
         An API server that has just started refuses much for a moment (no namespaces yet, no permissions): what may be of
         that kind is tried again every RETRY_S. No timeout: the caller has one. Raises: ApiRefused for anything else.
         """
-        while True:
-            try:
-                return await self._create(document)
-            except ApiUnreachable:
-                pass
-            except ApiRefused as error:
-                if error.reason == "AlreadyExists":
-                    return None
-                if error.status not in (403, 404, 409, 429) and error.status < 500:
-                    raise
-            await anyio.sleep(RETRY_S)
+        try:
+            await self._insist(lambda: self._create(document), passing=(403, 404))
+        except ApiRefused as error:
+            if error.reason != "AlreadyExists":
+                raise
 
     async def _create(self, document: Mapping[str, Any]) -> None:
         plural, namespaced = await self._resource(document["apiVersion"], document["kind"])

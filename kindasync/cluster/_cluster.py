@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from kindasync.cluster._supported import unsupported
 from kindasync.config import ClusterConfig, Role, load, problems_of
-from kindasync.config._rules import name_problems
-from kindasync.docker._engine import Engine, answered
-from kindasync.errors import ConfigInvalid, KindasyncError, LeftBehind
+from kindasync.config._rules import length_problems, name_problems
+from kindasync.docker._engine import Engine, carried_through
+from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind
 from kindasync.events import Bus, Callback
 from kindasync.kubeconfig import for_cluster
 
@@ -64,7 +65,7 @@ class Cluster:
     ) -> Cluster:
         """Create a cluster, and return when it can be used: all nodes Ready, the default ServiceAccount there, a pod scheduled.
 
-        Shape: `name` wins over the configuration's, which wins over "kind"; `config` a ClusterConfig, kind's document as
+        Shape: `name` wins over the configuration's, which wins over a new one; `config` a ClusterConfig, kind's document as
         YAML text or data, or the path of one; `image` is used for all nodes; `wait_s` seconds for readiness, 0 to return
         when kubeadm is through; `on_event` gets every event of `kindasync.events` (a plain function, in a worker thread; a
         coroutine function; a Bus); `before_boot` coroutine functions that get each node while it is paused;
@@ -95,6 +96,7 @@ class Cluster:
         """
         from kindasync.cluster._get import get
 
+        _check_name(name, ClusterNotFound)
         async with _operation(engine, None) as (connection, _):
             found = await get(connection, name)
             return cls._of(connection.engine, name, found.kubeconfig, found.kubeconfig_path, found.containers)
@@ -117,18 +119,17 @@ class Cluster:
     @classmethod
     @asynccontextmanager
     async def running(cls, config: AnyConfig | None = None, *, name: str | None = None, **options: Any) -> AsyncIterator[Cluster]:
-        """A cluster for as long as the context is open, by default under a name of its own. Options: those of `create`.
+        """A cluster for as long as the context is open. Options: those of `create`.
 
         Raises: what `create` raises; LeftBehind, unless the body failed: then that is raised, and what was left is a note of it.
         """
-        decoded = _config(config, name)
-        cluster = await cls.create(decoded.name or f"test-{token_hex(4)}", config=decoded, **options)
+        cluster = await cls.create(name, config=config, **options)
         try:
             yield cluster
         except BaseException as error:
             await _delete_into(error, cluster.name, cluster.engine)
             raise
-        await answered(cluster.delete())
+        await carried_through(cluster.delete)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[ApiClient]:
@@ -155,10 +156,11 @@ class Cluster:
 async def delete(name: str, *, engine: Engine | str | None = None, on_event: Callback | Bus | None = None) -> None:
     """Remove all that belongs to the cluster of that name, running or not; nothing if there is none.
 
-    Raises: LeftBehind with what could not be removed; EngineError.
+    Raises: LeftBehind with what could not be removed; ClusterError for a name that none can have; EngineError.
     """
     from kindasync.cluster._delete import delete_cluster
 
+    _check_name(name, ClusterError)
     async with _operation(engine, on_event) as (connection, bus):
         left = await delete_cluster(connection, name, bus)
     if left:
@@ -168,7 +170,7 @@ async def delete(name: str, *, engine: Engine | str | None = None, on_event: Cal
 async def _delete_into(error: BaseException, name: str, engine: Engine) -> None:
     """Delete a cluster because of `error`, whoever cancels; a failure becomes a note of it."""
     try:
-        await answered(delete(name, engine=engine))
+        await carried_through(partial(delete, name, engine=engine))
     except KindasyncError as failure:
         error.add_note(f"left behind: {failure}")
 
@@ -183,13 +185,20 @@ async def _operation(engine: Engine | str | None, on_event: Callback | Bus | Non
             yield connection, bus
 
 
+def _check_name(name: str, kind: type[ClusterError]) -> None:
+    """Refuse what is no name. An empty one would be a filter that some Engines take for "any"."""
+    for problem in [*name_problems(name)] if name else ["it is empty"]:
+        raise kind(f'there can be no cluster "{name}"', why=str(problem), hint="kindasync get clusters says which there are")
+
+
 def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
     """The configuration, checked, under the name that counts. Raises: ConfigInvalid."""
     if config is None:
         config = ClusterConfig()
     if not isinstance(config, ClusterConfig):
         config = load(config)
-    problems = [*name_problems(name or ""), *problems_of(config), *unsupported(config)]
+    config = replace(config, name=name or config.name or f"test-{token_hex(4)}")
+    problems = [*problems_of(config), *length_problems(config), *unsupported(config)]
     if problems:
         raise ConfigInvalid(problems)
-    return replace(config, name=name) if name else config
+    return config

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -11,17 +11,18 @@ import anyio
 from kindasync import events
 from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
 from kindasync.cluster._manifests import manifests
-from kindasync.cluster._provision import Provisioned, read_confs
+from kindasync.cluster._provision import LOOK, Provisioned, read_confs, run_kubeadm
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.docker.execs import container_exec
-from kindasync.errors import ExecFailed, NotReady
+from kindasync.errors import KindasyncError, NotReady, leaves
 from kindasync.kubeconfig import for_cluster
 from kindasync.node import _kubeadm as kubeadm
 
 API_UP_S = 180.0
-_LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
+EVIDENCE_S = 5.0
+KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=20", "--no-pager", "--output=cat")
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
@@ -36,13 +37,13 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
         confs = await read_confs(run, first.container)
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
     super_admin = for_cluster(confs.get("super-admin.conf") or confs["admin.conf"], run.cluster, server)
-    async with api_client(super_admin) as client:
+    async with api_client(super_admin) as client, _evidence(run, first):
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
             if first.initialised:
                 tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES, proxy_mode=proxy_mode))
             with run.step("reach the API server") as began:
-                with _deadline(f"an answer from the API server at {server}", "no connection"):
+                with _deadline(api, f"an answer from the API server at {server}"):
                     await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
@@ -51,9 +52,14 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
             if run.request.wait_s > 0:
                 with run.step("wait until all nodes are ready"):
                     await wait_ready(
-                        api, [node.name for node in plan.nodes], bus=run.bus, cluster=run.cluster, timeout_s=run.request.wait_s
+                        api,
+                        [node.name for node in plan.nodes],
+                        bus=run.bus,
+                        cluster=run.cluster,
+                        timeout_s=run.request.wait_s,
+                        has_network=not run.request.config.networking.disable_default_cni,
                     )
-        with run.step("finish the control plane"):
+        with run.step("finish the control plane"), _deadline(api, "the API server to take the last changes"):
             if plan.single_node:
                 await _include_in_load_balancers(api, first.plan.name)
             await _remove_token(run, api)
@@ -61,20 +67,32 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
 
 
 @contextmanager
-def _deadline(awaited: str, last_state: str = "it refuses, again and again") -> Iterator[None]:
+def _deadline(api: ClusterApi, awaited: str) -> Iterator[None]:
     try:
         with anyio.fail_after(API_UP_S):
             yield
     except TimeoutError as error:
-        raise NotReady(awaited, last_state, after_s=API_UP_S, hint=_LOOK) from error
+        raise NotReady(awaited, api.last_failure or "no answer", after_s=API_UP_S, hint=LOOK) from error
+
+
+@asynccontextmanager
+async def _evidence(run: Run, node: Provisioned) -> AsyncIterator[None]:
+    """Give a wait that expired what the kubelet of the node said last, before the node is removed."""
+    try:
+        yield
+    except Exception as error:
+        for failure in leaves(error):
+            if isinstance(failure, NotReady):
+                with anyio.move_on_after(EVIDENCE_S), suppress(KindasyncError):
+                    result = await container_exec(run.connection, node.container.id, KUBELET_LOG)
+                    failure.add_evidence(result.tail())
+        raise
 
 
 async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str]) -> None:
     name = node.plan.name
     with run.step(f"initialise the control plane on node {name}", node=name) as began:
-        result = await container_exec(run.connection, node.container.id, argv)
-        if result.exit_code:
-            raise ExecFailed(name, argv, result.exit_code, result.tail(), hint=_LOOK)
+        await run_kubeadm(run, node.container, argv)
         run.emit(events.ControlPlaneUp, node=name, since=began)
 
 
@@ -83,7 +101,7 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
 
     The kubelet adopts it. What it would set only on a Node that it makes itself is set here.
     """
-    with run.step(f"register node {node.name}", node=node.name), _deadline(f"the API server to take node {node.name}"):
+    with run.step(f"register node {node.name}", node=node.name), _deadline(api, f"the API server to take node {node.name}"):
         await api.create(
             {
                 "apiVersion": "v1",
@@ -100,7 +118,7 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
 
 async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisioned) -> None:
     for name, text in await manifests(run, plan, first):
-        with run.step(f"create the objects of {name}") as began, _deadline(f"the API server to take the objects of {name}"):
+        with run.step(f"create the objects of {name}") as began, _deadline(api, f"the API server to take the objects of {name}"):
             await api.create_all(text)
             run.emit(events.ManifestApplied, since=began, manifest=name)
 
@@ -108,13 +126,13 @@ async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisi
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:
     """A control plane that is the only node has to serve Services of type LoadBalancer, too."""
     patch = {"metadata": {"labels": {_EXCLUDED: None}}}
-    await api.request("PATCH", f"/api/v1/nodes/{name}", patch, content_type="application/merge-patch+json")
+    await api.insist("PATCH", f"/api/v1/nodes/{name}", patch, content_type="application/merge-patch+json")
 
 
 async def _remove_token(run: Run, api: ClusterApi) -> None:
     """The bootstrap token has done its work."""
     try:
-        await api.request("DELETE", f"/api/v1/namespaces/kube-system/secrets/bootstrap-token-{run.token.partition('.')[0]}")
+        await api.insist("DELETE", f"/api/v1/namespaces/kube-system/secrets/bootstrap-token-{run.token.partition('.')[0]}")
     except ApiRefused as error:
         if error.status != 404:
             raise

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import anyio.to_thread
 from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._claim import already_exists, claim
-from kindasync.cluster._delete import forget, remove_run
-from kindasync.cluster._facts import private_dir, proxy_env, shares_files
+from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
+from kindasync.cluster._facts import private_dir, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._names import RUN_LABEL
@@ -26,16 +27,17 @@ from kindasync.cluster._network import ensure_network, fixable_subnet, network_n
 from kindasync.cluster._owner import owner
 from kindasync.cluster._provision import living, provision
 from kindasync.cluster._run import Request, Run
-from kindasync.cluster.plan import Facts
+from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
-from kindasync.docker._engine import answered
+from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import Network
 from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import AlreadyExists, ClusterError, EngineError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
+from kindasync.node._kubeadm import API_PORT
 
 ROLLBACK_S = 90.0
 
@@ -61,7 +63,7 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
         with one_error():
             return await _create(run, undo)
     except BaseException as error:
-        await answered(undo(error))
+        await carried_through(partial(undo, error))
         raise
 
 
@@ -82,7 +84,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
         with run.step("plan the nodes"):
             facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
         plan, container = await claim(run, config, facts)
-        undo.claimed = True
+        _warn(run, plan)
         async with living(run, container) as console:
             first = await provision(run, plan, plan.first, container, console, contracts[plan.first.image], engine)
             from kindasync.cluster._control_plane import bring_up
@@ -132,11 +134,24 @@ async def _facts(run: Run, engine: EngineFacts, network: Network, pauses: Mappin
         pauses=pauses,
         network=network.name,
         subnet=fixable_subnet(network),
+        network_subnets=tuple(subnet.subnet for subnet in network.subnets),
         taken_addresses=frozenset(addresses),
         taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
         kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "",
-        env=proxy_env(os.environ),
+        env=os.environ,
     )
+
+
+def _warn(run: Run, plan: Plan) -> None:
+    """Say what was asked for, or cannot be helped, and may surprise."""
+    if run.request.config.networking.disable_default_cni:
+        run.emit(
+            events.Warned, message="without the default CNI nodes become Ready, and pods run, once you have installed another pod network"
+        )
+    for port in plan.first.spec.ports:
+        if port.container_port == API_PORT and not (port.host_ip == "localhost" or ip_address(port.host_ip or "0.0.0.0").is_loopback):
+            text = f"the API server is published on {port.host_ip}:{port.host_port}: whoever reaches that can talk to it"
+            run.emit(events.Warned, node=plan.first.name, message=text)
 
 
 class _Undo:
@@ -145,7 +160,6 @@ class _Undo:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.engine_id = ""
-        self.claimed = False
 
     async def __call__(self, error: BaseException) -> None:
         """Take back, in at most ROLLBACK_S; what cannot be becomes notes of `error`."""
@@ -177,11 +191,12 @@ class _Undo:
         run = self._run
         began = run.bus.elapsed_s()
         left = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)
-        if not left:
+        with suppress(EngineError):  # then the directory stays, for `delete` to remove
             directory = private_dir(self.engine_id, run.cluster)
-            # Until the name is ours, the directory could be of another process's cluster: then it is not empty.
-            left += forget(directory) if self.claimed else []
-            _state.remove_empty(directory)
+            if not left and directory not in kubeconfig_dirs(
+                await members(run.connection, run.cluster), run.cluster
+            ):  # of who has the name
+                left += forget(directory, bus=run.bus, cluster=run.cluster)
         for each in left:
             error.add_note(f"left behind: {each}")
         run.emit(events.RolledBack, since=began, left_behind=tuple(each.what for each in left))

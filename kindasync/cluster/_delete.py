@@ -17,7 +17,7 @@ from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list, container_remove
 from kindasync.docker.system import system_info
 from kindasync.errors import EngineError
-from kindasync.events import Bus, ClusterDeleted, NodeRemoved
+from kindasync.events import Bus, ClusterDeleted, NodeRemoved, Warned
 from kindasync.node._spec import KUBECONFIG_TARGET
 
 AT_ONCE = 8  # removals that the Engine gets at the same time
@@ -75,18 +75,27 @@ async def _release(connection: Connection, networks: set[str], *, bus: Bus, clus
     return left
 
 
-def forget(directory: Path) -> list[Left]:
-    """Remove a cluster's directory on this machine, if that is possible."""
+def forget(directory: Path, *, bus: Bus, cluster: str) -> list[Left]:
+    """Remove a cluster's kubeconfig and directory on this machine. Those of another user are a matter of theirs: a Warned."""
     try:
         _state.forget(directory)
+    except PermissionError as error:
+        bus.emit(Warned(cluster=cluster, message=f"the kubeconfig in {directory} stays: {error}"))
     except OSError as error:
         return [Left(f"directory {directory}", error)]
     return []
 
 
-def kubeconfig_dirs(containers: Sequence[Container]) -> set[str]:
-    """The host's directories with the cluster's kubeconfig, by the mounts of its nodes."""
-    return {mount.source for container in containers for mount in container.mounts if mount.target == KUBECONFIG_TARGET}
+def kubeconfig_dirs(containers: Sequence[Container], cluster: str) -> set[Path]:
+    """The host's directories with the cluster's kubeconfig, by the mounts of its nodes; only such as we make."""
+    sources = {
+        Path(mount.source)
+        for container in containers
+        if RUN_LABEL in container.labels
+        for mount in container.mounts
+        if mount.target == KUBECONFIG_TARGET
+    }
+    return {path for path in sources if path.name == cluster and path.parent.parent.name == "kindasync"}
 
 
 async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list[Left]:
@@ -95,9 +104,8 @@ async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list
     containers = await members(connection, cluster)
     left = await remove_containers(connection, containers, bus=bus, cluster=cluster)
     if not left:
-        for directory in kubeconfig_dirs(containers) | {str(private_dir((await system_info(connection)).engine_id, cluster))}:
-            if Path(directory).name == cluster:  # a directory of ours; anything else mounted there is not touched
-                left += forget(Path(directory))
+        for directory in kubeconfig_dirs(containers, cluster) | {private_dir((await system_info(connection)).engine_id, cluster)}:
+            left += forget(directory, bus=bus, cluster=cluster)
     networks = {attachment.network for container in containers for attachment in container.attachments}
     left += await _release(connection, networks | {network_name()}, bus=bus, cluster=cluster)
     if not left:

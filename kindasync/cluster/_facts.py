@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -18,13 +16,12 @@ from kindasync.errors import ApiError, NotFound
 async def shares_files(connection: Connection, directory: Path) -> bool:
     """Whether the Engine sees this machine's files: a fresh directory with a random name, asked for as a mount that must be there.
 
+    So it is also known, before anything is made, that files can be kept there. Raises: ClusterError if not; ApiError.
     The image that is asked for with it is there nowhere: "no such image" (404) says that the mount was found good, and
     nothing is made either way.
     """
-    anchor = next((path for path in (directory, *directory.parents) if os.access(path, os.W_OK)), None)
-    if anchor is None:
-        return False
-    with TemporaryDirectory(prefix=".kindasync-probe-", dir=anchor) as probe:
+    anchor = next(path for path in (directory, *directory.parents) if path.exists())
+    with _state.kept(directory), TemporaryDirectory(prefix=".kindasync-probe-", dir=anchor) as probe:
         image = f"kindasync.invalid/probe:{uuid4().hex}"
         spec = ContainerSpec(image=image, strict_binds=(StrictBind(source=probe, target="/probe", read_only=True),))
         try:
@@ -35,16 +32,6 @@ async def shares_files(connection: Connection, directory: Path) -> bool:
             if refusal_of(error.message) is not Refusal.MOUNT_SOURCE_MISSING:
                 raise
     return False
-
-
-def proxy_env(env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The proxy variables of this process, for nodes; in both spellings, as programs look for one or the other."""
-    result = {}
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        value = env.get(name) or env.get(name.lower())
-        if value:
-            result[name] = result[name.lower()] = value
-    return result
 
 
 def private_dir(engine_id: str, cluster: str) -> Path:

@@ -41,8 +41,8 @@ async def get(connection: Connection, cluster: str) -> Found:
     containers = await existing_members(connection, cluster)
     facts = await system_info(connection)
     kubeconfig = for_cluster(await admin_conf(connection, containers), cluster, api_server(containers, facts))
-    for directory in sorted(kubeconfig_dirs(containers)):
-        path = Path(directory) / _state.KUBECONFIG
+    for directory in sorted(kubeconfig_dirs(containers, cluster)):
+        path = directory / _state.KUBECONFIG
         if _says(path, kubeconfig):
             return Found(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)
     path = private_dir(facts.engine_id, cluster) / _state.KUBECONFIG

@@ -67,5 +67,4 @@ def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
 
 def server_url(host_ip: str, host_port: int, facts: EngineFacts) -> str:
     """The URL for a published port."""
-    host = facts.reached_host(host_ip)
-    return f"https://[{host}]:{host_port}" if ":" in host else f"https://{host}:{host_port}"
+    return f"https://{facts.reached_at(host_ip, host_port)}"

@@ -8,6 +8,7 @@ import tarfile
 
 import yaml
 
+from kindasync import go_yaml
 from kindasync.cluster._provision import Provisioned
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Plan
@@ -44,5 +45,5 @@ def fill_in(manifest: str, pod_subnet: str, endpoint: str) -> str:
             if document["kind"] == "DaemonSet":
                 container = document["spec"]["template"]["spec"]["containers"][0]
                 container.setdefault("env", []).append({"name": "CONTROL_PLANE_ENDPOINT", "value": endpoint})
-        manifest = yaml.safe_dump_all(documents)
+        manifest = go_yaml.dump_all(documents)
     return manifest

@@ -16,6 +16,7 @@ from kindasync.events import Bus, NetworkCreated, NetworkRemoved
 
 DEFAULT = "kind"
 VARIABLE = "KIND_EXPERIMENTAL_DOCKER_NETWORK"
+ATTEMPTS = 8  # when other processes remove the network between our steps
 _MTU = "com.docker.network.driver.mtu"
 _MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 
@@ -30,16 +31,25 @@ async def ensure_network(connection: Connection, name: str, bus: Bus, cluster: s
 
     Raises: ClusterError if no subnet is free; ApiError.
     """
-    existing = await network_list(connection, name=name)
-    if existing:
-        return existing[0]
+    for _ in range(ATTEMPTS):
+        existing = await network_list(connection, name=name)
+        network = existing[0] if existing else await _make(connection, name, bus, cluster)
+        if network:
+            return network
+    raise ClusterError(f'cannot make the network "{name}"', why="others remove it as soon as it is there", hint="try again")
+
+
+async def _make(connection: Connection, name: str, bus: Bus, cluster: str) -> Network | None:
+    """A new network; None if another process, whose cluster was the last in it, has just removed it."""
     began = bus.elapsed_s()
     everything = await network_list(connection)
     mtu = next((network.options[_MTU] for network in everything if network.name == "bridge" and _MTU in network.options), None)
     options = {_MASQUERADE: "true"} | ({_MTU: mtu} if mtu else {})
     made = await _create(connection, name, [subnet.subnet for network in everything for subnet in network.subnets], options)
     # Engines before 23 let two processes make two networks of one name: everybody keeps the oldest.
-    first, *_ = await network_list(connection, name=name)
+    first, *_ = (*await network_list(connection, name=name), None)
+    if not first:
+        return None
     if made and made != first.id:
         await network_remove(connection, made)
     elif made:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import ClusterError, ExecFailed
+from kindasync.errors import ClusterError, ExecFailed, NotReady, leaves, redacted
 from kindasync.node import PausedNode
 from kindasync.node import _cni as cni
 from kindasync.node import _kubeadm as kubeadm
@@ -31,6 +31,8 @@ from kindasync.node._contract import VERSION_FILE, Contract
 from kindasync.node._files import only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
+KUBEADM_S = 240.0  # longer than its own waits
+LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
 
@@ -90,18 +92,21 @@ async def provision(
     with run.step(f"pause node {node.name} before its boot", node=node.name):
         await wait_paused(console)
         run.emit(events.NodePaused, node=node.name, since=began)
+    paused = run.bus.elapsed_s()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_run_hooks, run, node, container)
         version = await _put_files(run, plan, node, container, engine, writes_cni=not run.request.config.networking.disable_default_cni)
         confs = await _make_kubeadm_files(run, node, container)
+        run.emit(events.FilesPut, node=node.name, since=paused)
     # No exec from here until the runtime is ready: on cgroup v2 it would sit in the root cgroup and break systemd's (kind#2409).
     with run.step(f"boot node {node.name}", node=node.name) as began:
         await signal_boot(
             run.connection, container, console, report=lambda attempt: run.emit(events.BootSignalled, node=node.name, attempt=attempt)
         )
         run.emit(events.NodeBooted, node=node.name, since=began)
+        booted = run.bus.elapsed_s()
         await wait_runtime(console, contract)
-        run.emit(events.RuntimeReady, node=node.name, since=began)
+        run.emit(events.RuntimeReady, node=node.name, since=booted)
     return Provisioned(plan=node, container=container, version=version, initialised=True, confs=confs)
 
 
@@ -125,6 +130,9 @@ async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
                 raise ClusterError(
                     f"hook {name} failed", why=str(error), hint="see that the file it names is there and can be read"
                 ) from error
+            except ExceptionGroup as group:  # of the hook's own tasks
+                run.emit(events.StepFailed, node=node.name, step=f"run hook {name}", error=redacted(str([*leaves(group)])))
+                raise
             run.emit(events.HookEnded, node=node.name, since=began, hook=name)
 
 
@@ -145,13 +153,20 @@ async def _put_files(
 
 async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> Mapping[str, Any]:
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; the kubeconfigs, by file name."""
-    with run.step(f"make kubeadm's files in node {node.name}", node=node.name) as began:
-        argv = kubeadm.init_argv(only=kubeadm.FILE_PHASES)
-        result = await container_exec(run.connection, container.id, argv)
-        if result.exit_code:
-            raise ExecFailed(node.name, argv, result.exit_code, result.tail())
-        run.emit(events.FilesPut, node=node.name, since=began)
+    with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
+        await run_kubeadm(run, container, kubeadm.init_argv(only=kubeadm.FILE_PHASES))
         return await read_confs(run, container)
+
+
+async def run_kubeadm(run: Run, container: Container, argv: Sequence[str]) -> None:
+    """Run kubeadm in a node. Raises: ExecFailed with its last lines; NotReady after KUBEADM_S."""
+    try:
+        with anyio.fail_after(KUBEADM_S):
+            result = await container_exec(run.connection, container.id, argv)
+    except TimeoutError as error:
+        raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
+    if result.exit_code:
+        raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
 
 
 async def read_confs(run: Run, container: Container) -> Mapping[str, Any]:

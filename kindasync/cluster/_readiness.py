@@ -34,11 +34,22 @@ class Observed:
         return "; ".join(f"{subject}: {self.states[subject]}" for subject in self.missing) or "all there"
 
 
-async def wait_ready(api: ClusterApi, nodes: Collection[str], *, bus: Bus, cluster: str, timeout_s: float, needs_pod: bool = True) -> None:
+async def wait_ready(
+    api: ClusterApi,
+    nodes: Collection[str],
+    *,
+    bus: Bus,
+    cluster: str,
+    timeout_s: float,
+    has_network: bool = True,
+    needs_pod: bool = True,
+) -> None:
     """Wait until the cluster is ready, by watches; each change is a ReadinessObserved.
 
+    `has_network`: whether it has a pod network. Without one no node becomes Ready, and no pod runs: then nodes have to be registered.
     Raises: NotReady after `timeout_s`, with what is still missing and how it was seen last.
     """
+    needs_pod = needs_pod and has_network
     subjects = [f"node {name}" for name in nodes] + ["default ServiceAccount"] + (["a scheduled pod"] if needs_pod else [])
     observed = Observed(dict.fromkeys(subjects, WAITING))
     began = bus.elapsed_s()
@@ -46,7 +57,7 @@ async def wait_ready(api: ClusterApi, nodes: Collection[str], *, bus: Bus, clust
         with anyio.fail_after(timeout_s):
             async with anyio.create_task_group() as tasks:
                 observer = _Observer(observed, bus, cluster, tasks.cancel_scope, began)
-                tasks.start_soon(_watch_nodes, api, observer)
+                tasks.start_soon(_watch_nodes, api, observer, has_network)
                 tasks.start_soon(_watch_service_account, api, observer)
                 if needs_pod:
                     tasks.start_soon(_watch_pods, api, observer)
@@ -85,14 +96,14 @@ class _Observer:
             self._scope.cancel()
 
 
-async def _watch_nodes(api: ClusterApi, observer: _Observer) -> None:
+async def _watch_nodes(api: ClusterApi, observer: _Observer, has_network: bool) -> None:
     async for change, node in api.watch("/api/v1/nodes"):
         name = node["metadata"]["name"]
         if change == "DELETED":
             observer.see(f"node {name}", "its Node object was deleted", ready=False)
         else:
             state, ready = node_state(node)
-            observer.see(f"node {name}", state, ready=ready)
+            observer.see(f"node {name}", state, ready=ready or not has_network)
 
 
 async def _watch_service_account(api: ClusterApi, observer: _Observer) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
+from kindasync import go_yaml
+from kindasync.errors import ClusterError
 
 KUBECONFIG = "kubeconfig"
 
@@ -23,20 +26,39 @@ def engine_dir(engine_id: str) -> Path:
     return user_state_path("kindasync") / safe
 
 
+@contextmanager
+def kept(directory: Path) -> Iterator[None]:
+    """For what is done in a cluster's directory: a ClusterError where that is not possible."""
+    try:
+        yield
+    except OSError as error:
+        raise ClusterError(
+            f"cannot keep a kubeconfig in {directory}",
+            why=str(error),
+            hint="see that this user can write there, or name another place: XDG_STATE_HOME",
+        ) from error
+
+
 def make_private(directory: Path) -> None:
     """Make a directory, and what is missing above it, for this user alone.
 
     An Engine makes it anew, as root's and for all to read, when a node starts whose mount has lost its source.
     """
-    for path in reversed([directory, *directory.parents]):
-        if not path.exists():
-            path.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileNotFoundError):  # another process has just removed what was empty
+        _make_missing(directory)
+    _make_missing(directory)
     status = directory.stat()
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         directory.rmdir()
         directory.mkdir(mode=0o700)
     elif stat.S_IMODE(status.st_mode) != 0o700:
         directory.chmod(0o700)
+
+
+def _make_missing(directory: Path) -> None:
+    for path in reversed([directory, *directory.parents]):
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -54,16 +76,17 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def write_kubeconfig(directory: Path, kubeconfig: dict[str, object]) -> Path:
-    """Write a cluster's kubeconfig to its directory; its path."""
+    """Write a cluster's kubeconfig to its directory; its path. Raises: ClusterError."""
     path = directory / KUBECONFIG
-    write_private(path, yaml.safe_dump(kubeconfig, sort_keys=False).encode())
+    with kept(directory):
+        write_private(path, go_yaml.dump(kubeconfig).encode())
     return path
 
 
 def forget(directory: Path) -> None:
-    """Remove a cluster's directory, and those above it, below the home, that are empty now: they were made for it."""
-    for path in directory.iterdir() if directory.is_dir() else ():
-        path.unlink()
+    """Remove a cluster's kubeconfig, its directory, and those above it, below the home, that are empty then: they were made for it."""
+    for path in (directory / KUBECONFIG, *directory.glob(f".{KUBECONFIG}.*")):
+        path.unlink(missing_ok=True)
     remove_empty(directory)
 
 

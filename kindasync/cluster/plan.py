@@ -16,6 +16,7 @@ from kindasync.docker.system import LOOPBACK, EngineFacts
 from kindasync.errors import ClusterError
 from kindasync.node._kubeadm import API_PORT
 from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL, NodeSpec
+from kindasync.proxy import node_env
 
 Candidate = TypeVar("Candidate")
 
@@ -26,6 +27,7 @@ class Facts:
 
     Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
     reference; `subnet` of the network if fixed addresses can be asked for in it; `taken_*` by whatever is in the Engine;
+    `network_subnets` all that it has; `env` this process's environment, of which nodes get the proxies;
     `attempt` counts the plans of one create: another one gets other addresses and ports.
     """
 
@@ -37,6 +39,7 @@ class Facts:
     pauses: Mapping[str, bool] = field(default_factory=dict)
     network: str = "kind"
     subnet: Subnet | None = None
+    network_subnets: tuple[str, ...] = ()
     taken_addresses: frozenset[str] = frozenset()
     taken_ports: frozenset[int] = frozenset()
     kubeconfig_dir: str = ""
@@ -90,7 +93,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     ordered = sorted(config.nodes, key=lambda node: node.role is not Role.CONTROL_PLANE)  # control planes first, else as written
     names = list(node_names(cluster, (node.role for node in ordered)))
     nodes = []
-    asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {config.networking.api_server_port}
+    networking = config.networking
+    env = node_env(facts.env, subnets=(*facts.network_subnets, *networking.service_subnets, *networking.pod_subnets), nodes=names)
+    asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {networking.api_server_port}
     taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
         address = _address(facts, taken_addresses, name)
@@ -106,7 +111,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                 engine=facts.engine_url,
                 labels=labels,
                 address=address,
-                pod_cidrs=_addresses.pod_cidrs(config.networking.pod_subnets, index),
+                pod_cidrs=_addresses.pod_cidrs(networking.pod_subnets, index),
                 image=image,
                 node_labels=dict(node.labels),
                 spec=NodeSpec(
@@ -118,21 +123,21 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                     network=facts.network,
                     ipv4_address=address,
                     labels=labels,
-                    env=facts.env,
+                    env=env,
                     ports=ports,
                     mounts=node.extra_mounts,
                     kubeconfig_dir=facts.kubeconfig_dir,
                 ),
             )
         )
-    api_address = config.networking.api_server_address or facts.engine.api_host
+    api_address = networking.api_server_address or facts.engine.api_host
     return Plan(
         cluster=cluster,
         run=facts.run,
         network=facts.network,
         nodes=tuple(nodes),
-        pod_subnets=config.networking.pod_subnets,
-        service_subnets=config.networking.service_subnets,
+        pod_subnets=networking.pod_subnets,
+        service_subnets=networking.service_subnets,
         control_plane_endpoint=f"{names[0]}:{API_PORT}",
         cert_sans=tuple(dict.fromkeys(("localhost", LOOPBACK, api_address, facts.engine.api_host))),
     )

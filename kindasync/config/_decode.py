@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -45,14 +45,17 @@ Loc = tuple[int | str, ...]
 
 
 class _Model(BaseModel):
-    """One level of the document: no unknown fields; null means not given, as for kind."""
+    """One level of the document: no unknown fields; null means not given, as for kind, and so does an empty one of several words."""
 
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, value: object) -> object:
-        return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
+    def _without_what_is_not_given(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        choices = {to_camel(name) for name, field in cls.model_fields.items() if get_origin(field.annotation) is Literal}
+        return {key: item for key, item in value.items() if item is not None and not (key in choices and item == "")}
 
 
 class _Mount(_Model):

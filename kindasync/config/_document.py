@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 DEFAULT_NAME = "kind"
 PICKED_BY_KINDASYNC = 0
@@ -149,6 +148,3 @@ class ClusterConfig:
 def _subnets(text: str, family: IPFamily, ipv4: str, ipv6: str) -> tuple[str, ...]:
     defaults = {IPFamily.IPV4: ipv4, IPFamily.IPV6: ipv6, IPFamily.DUAL: f"{ipv4},{ipv6}"}
     return tuple(part.strip() for part in (text or defaults[family]).split(","))
-
-
-Json = Mapping[str, Any]

@@ -10,7 +10,7 @@ from kindasync.config._document import ClusterConfig, IPFamily, Networking, Node
 from kindasync.errors import Problem
 
 NAME = re.compile(r"[a-z0-9.-]+")
-LONG_NAME = 50  # kind warns above: host names have at most 63 characters, and a node's has its role, too
+HOST_NAME_LENGTH = 63
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
@@ -30,6 +30,16 @@ def name_problems(name: str) -> Iterator[Problem]:
         yield Problem(path="name", message=f'"{name}" may only hold lower-case letters, digits, "." and "-"')
     elif name and not (name[0].isalnum() and name[-1].isalnum()):
         yield Problem(path="name", message=f'"{name}" must begin and end with a letter or digit: it becomes part of host names')
+
+
+def length_problems(config: ClusterConfig) -> Iterator[Problem]:
+    """Whether the nodes' names, which become host names and values of labels, would be too long. kind only warns, and fails later."""
+    longest = len(config.name) + len("-external-load-balancer" if config.control_planes > 1 else "-control-plane")
+    if longest > HOST_NAME_LENGTH:
+        message = (
+            f'"{config.name}" is {longest - HOST_NAME_LENGTH} letters too long: with "-control-plane" and the like it becomes host names'
+        )
+        yield Problem(path="name", message=message)
 
 
 def _node_count_problems(config: ClusterConfig) -> Iterator[Problem]:

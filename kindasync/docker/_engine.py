@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OLDEST_API = (1, 41)  # 20.10: the first with private cgroup namespaces
 NEWEST_API = (1, 52)  # the newest that the tests have spoken, against a real Engine or the fake
+ATTEMPTS = 3  # at a clean-up that others cancel
 Answer = TypeVar("Answer")
 UNARY_S = 60.0  # no operation that is answered at once takes longer, however busy the Engine
 
@@ -216,6 +217,21 @@ async def answered(request: Coroutine[Any, Any, Answer]) -> Answer:
         waiting.uncancel()
         waiting.cancel(*cancelled.args)
     return task.result()
+
+
+async def carried_through(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    """As `answered`, for work that may be begun again: also where every task of the loop is cancelled, the one that works included.
+
+    That is what asyncio does at a second Ctrl-C; it waits for them all, then.
+    """
+
+    async def insist() -> Answer:
+        for _ in range(ATTEMPTS):
+            with suppress(asyncio.CancelledError):
+                return await work()
+        return await work()
+
+    return await answered(insist())
 
 
 def refused(call: Call, status: int, body: bytes) -> ApiError:

@@ -30,6 +30,8 @@ class JsonDecoder:
                 raise StreamFailed(f"the stream of {self._operation} is not JSON objects", why=self._rest[:200])
             try:
                 value, end = self._decoder.raw_decode(self._rest)
+            except RecursionError as error:
+                raise StreamFailed(f"the stream of {self._operation} is nested too deep", why=self._rest[:200]) from error
             except ValueError as error:
                 if len(self._rest) > MAX_MESSAGE_CHARACTERS:
                     raise StreamFailed(f"the stream of {self._operation} is not JSON", why=self._rest[:200]) from error
@@ -59,7 +61,8 @@ async def progress_messages(operation: str, subject: str, chunks: AsyncIterator[
     Raises: StreamFailed with the Engine's words for a message with `errorDetail` or `error`.
     """
     async for message in messages(operation, chunks):
-        failure = (message.get("errorDetail") or {}).get("message") or message.get("error")
-        if failure:
-            raise StreamFailed(f"{operation} failed for {subject}", why=failure, hint=hint_for(failure))
+        detail = message.get("errorDetail")
+        if detail or message.get("error"):
+            text = (detail.get("message") if isinstance(detail, dict) else detail) or message.get("error") or message
+            raise StreamFailed(f"{operation} failed for {subject}", why=str(text), hint=hint_for(str(text)))
         yield message

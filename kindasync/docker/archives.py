@@ -14,6 +14,9 @@ import anyio
 from kindasync.docker._engine import Call, Connection
 from kindasync.errors import EngineTimeout
 
+# ModeDir, ModeSymlink, ModeDevice, ModeNamedPipe, ModeSocket, ModeCharDevice, ModeIrregular
+_GO_TYPE_BITS = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathStat:
@@ -25,8 +28,9 @@ class PathStat:
     link_target: str
 
     @property
-    def is_dir(self) -> bool:
-        return bool(self.mode >> 31)
+    def is_file(self) -> bool:
+        """Whether it is a regular file: none of Go's type bits (fs.ModeType) is set."""
+        return not self.mode & _GO_TYPE_BITS
 
 
 async def put_archive(

@@ -14,11 +14,12 @@ from kindasync.docker._engine import Call, Connection, Labels, answered, filters
 from kindasync.docker._frames import demultiplexed
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker._json_stream import messages
-from kindasync.errors import ApiError, NotFound, StreamFailed
+from kindasync.errors import ApiError, EngineTimeout, NotFound, StreamFailed
 
 STOP_GRACE_S = 10
 REMOVE_ATTEMPTS = 5
 REMOVE_PAUSE_S = 1.0
+REMOVED_BY_OTHERS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +178,7 @@ class Container:
     oom_killed: bool = False
     error: str = ""
     pid: int = 0
-    tty: bool = False
+    tty: bool | None = None
 
     @property
     def subject(self) -> str:
@@ -258,12 +259,12 @@ async def container_restart(connection: Connection, container: str, *, grace_s: 
 
 
 async def container_remove(connection: Connection, container: str, *, pause_s: float = REMOVE_PAUSE_S) -> None:
-    """Remove a container of any state with its anonymous volumes. One that is gone, or goes, counts as removed.
+    """Remove a container of any state with its anonymous volumes. One that is gone counts as removed; one that goes is waited for.
 
     Source: Docker Engine API, ContainerDelete, DELETE /containers/{id}.
-    Raises: ApiError. The Engine's "did not receive an exit event" under load (Docker 28 and 29) is met by trying again,
+    Raises: ApiError; EngineTimeout. The Engine's "did not receive an exit event" under load (Docker 28 and 29) is met by trying again,
     at most REMOVE_ATTEMPTS times: seconds later it works.
-    Cancellation: between attempts.
+    Cancellation: ends the waiting; what the Engine has begun, it ends.
     """
     call = _call("ContainerDelete", "DELETE", container, "", params={"force": "1", "v": "1"})
     for attempt in range(1, REMOVE_ATTEMPTS + 1):
@@ -274,9 +275,25 @@ async def container_remove(connection: Connection, container: str, *, pause_s: f
             return
         except ApiError as error:
             refusal = refusal_of(error.message)
-            if refusal not in (Refusal.NO_EXIT_EVENT, Refusal.BEING_REMOVED) or attempt == REMOVE_ATTEMPTS:
+            if refusal is Refusal.BEING_REMOVED:
+                await _wait_removed(connection, container)
+                return
+            if refusal is not Refusal.NO_EXIT_EVENT or attempt == REMOVE_ATTEMPTS:
                 raise
         await anyio.sleep(pause_s)
+
+
+async def _wait_removed(connection: Connection, container: str) -> None:
+    """Wait until somebody else's removal has ended. Raises: EngineTimeout."""
+    try:
+        with anyio.fail_after(REMOVED_BY_OTHERS_S):
+            await container_wait(connection, container, condition="removed")
+    except NotFound:
+        return
+    except TimeoutError as error:
+        raise EngineTimeout(
+            f"container {container} is still being removed", why=f"it is still there after {REMOVED_BY_OTHERS_S:g} s", hint="try again"
+        ) from error
 
 
 async def container_wait(connection: Connection, container: str, *, condition: str = "not-running") -> int:
@@ -306,8 +323,9 @@ async def container_logs(
     Raises: NotFound; ApiError for a logging driver that cannot be read; ConnectionLost.
     """
     params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else None, "tail": tail}
+    tty = (await container_inspect(connection, container.id)).tty if container.tty is None else container.tty
     async with connection.stream(_call("ContainerLogs", "GET", container.id, "/logs", subject=container.subject, params=params)) as reply:
-        if container.tty:
+        if tty:
             yield reply.chunks()
         else:
             yield (data async for _, data in demultiplexed(reply.chunks()))
@@ -375,7 +393,7 @@ def from_inspect(document: Mapping[str, Any]) -> Container:
                 container_port=int(key.split("/")[0]),
                 protocol=key.split("/")[1],
                 host_ip=str(binding.get("HostIp", "")),
-                host_port=int(binding.get("HostPort") or 0),
+                host_port=int(str(binding.get("HostPort") or 0).partition("-")[0]),  # "8000-8010", of one that has not been started
             )
             for key, bindings in ports.items()
             for binding in bindings or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ import anyio
 
 from kindasync.docker._engine import Call, Connection, Labels, filters
 from kindasync.docker._json_stream import messages
-from kindasync.errors import ConnectionLost, StreamFailed
+from kindasync.errors import ConnectionLost, EngineUnreachable, StreamFailed
 
 if TYPE_CHECKING:
     from kindasync.transport._http import StreamedReply
 
-RESUMES = 5
-RESUME_PAUSE_S = 0.2
+RESUMES = 6
+RESUME_PAUSE_S = 0.1  # doubled each time: 12 s in all, in which a daemon restarts
+REMEMBERED = 1024
+OUT_OF_ORDER_NS = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ async def system_events(
     pass a filter by labels: containers and images, not what the Engine tells of networks and volumes.
     A connection that ends is made again from the last event on; what the Engine then repeats is dropped. Before the first
     event it is made again from the second of the subscription on, so that what came just before may be told, too.
-    Raises: EngineUnreachable; and from the iterator, ConnectionLost or StreamFailed after RESUMES times without any event in between.
+    Raises: EngineUnreachable; and from the iterator, ConnectionLost or StreamFailed or EngineUnreachable after RESUMES times without any event in between.
     """
     async with AsyncExitStack() as stack:
         subscription = _Subscription(connection, labels, since_ns, stack)
@@ -57,11 +60,12 @@ class _Subscription:
         self._connection = connection
         self._labels = labels
         self._last_ns = since_ns
-        self._seen_at_last: set[tuple[str, str]] = set()
+        self._told: deque[tuple[int, str, str]] = deque(maxlen=REMEMBERED)
         self._stack = stack
 
     async def begin(self) -> None:
-        params = {"filters": filters(self._labels), "since": _timestamp(self._last_ns)}
+        since = self._last_ns - OUT_OF_ORDER_NS if self._last_ns and self._told else self._last_ns
+        params = {"filters": filters(self._labels), "since": _timestamp(since)}
         call = Call("SystemEvents", "GET", "/events", params=params)
         self._reply: StreamedReply = await self._stack.enter_async_context(self._connection.stream(call))
         if self._last_ns is None:
@@ -79,22 +83,20 @@ class _Subscription:
                         failures = 0
                         yield event
                 raise ConnectionLost("the Engine ended its stream of events", hint="see whether the Engine is still running")
-            except (ConnectionLost, StreamFailed):
+            except (ConnectionLost, StreamFailed, EngineUnreachable):
                 failures += 1
                 if failures > RESUMES:
                     raise
             await self._stack.aclose()
-            await anyio.sleep(RESUME_PAUSE_S)
+            await anyio.sleep(RESUME_PAUSE_S * 2**failures)
 
     def _is_new(self, event: EngineEvent) -> bool:
-        key = (event.id, event.action)
-        if self._last_ns is not None and event.time_ns < self._last_ns:
+        """Whether it was not told before. Events may come a little out of order."""
+        key = (event.time_ns, event.id, event.action)
+        if key in self._told:
             return False
-        if event.time_ns != self._last_ns:
-            self._last_ns, self._seen_at_last = event.time_ns, set()
-        elif key in self._seen_at_last:
-            return False
-        self._seen_at_last.add(key)
+        self._told.append(key)
+        self._last_ns = max(self._last_ns or 0, event.time_ns)
         return True
 
 

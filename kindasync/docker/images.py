@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -125,14 +125,19 @@ async def image_inspect(connection: Connection, reference: str) -> Image:
     document = await connection.request_json(call)
     return Image(
         id=str(required("ImageInspect", document, "Id")),
-        tags=tuple(document.get("RepoTags") or ()),
-        digests=tuple(document.get("RepoDigests") or ()),
+        tags=_references(document.get("RepoTags")),
+        digests=_references(document.get("RepoDigests")),
         labels=dict((document.get("Config") or {}).get("Labels") or {}),
         architecture=str(document.get("Architecture", "")),
         os=str(document.get("Os", "")),
         size_bytes=int(document.get("Size") or 0),
         created=str(document.get("Created", "")),
     )
+
+
+def _references(listed: Sequence[str] | None) -> tuple[str, ...]:
+    """References as an Engine lists them; before API 1.43 an image without any has "<none>"."""
+    return tuple(reference for reference in listed or () if not reference.startswith("<none>"))
 
 
 async def image_list(connection: Connection, *, labels: Labels | None = None, reference: str = "") -> tuple[Image, ...]:
@@ -144,8 +149,8 @@ async def image_list(connection: Connection, *, labels: Labels | None = None, re
     images = [
         Image(
             id=str(required("ImageList", item, "Id")),
-            tags=tuple(item.get("RepoTags") or ()),
-            digests=tuple(item.get("RepoDigests") or ()),
+            tags=_references(item.get("RepoTags")),
+            digests=_references(item.get("RepoDigests")),
             labels=dict(item.get("Labels") or {}),
             size_bytes=int(item.get("Size") or 0),
             created=int(item.get("Created") or 0),

@@ -67,6 +67,11 @@ class EngineFacts:
         """The host at which a port is reached from here that was published on `host_ip`: that address, if it names one."""
         return self.api_host if host_ip in _WILDCARDS or host_ip == self.publish_address else host_ip
 
+    def reached_at(self, host_ip: str, host_port: int) -> str:
+        """Where such a port is reached from here, as "host:port"."""
+        host = self.reached_host(host_ip)
+        return f"[{host}]:{host_port}" if ":" in host else f"{host}:{host_port}"
+
     @property
     def is_podman(self) -> bool:
         """Podman's compatible socket. It speaks most of the API, and fewer of its corners."""
@@ -144,9 +149,18 @@ def api_host_of(endpoint: Endpoint, env: Mapping[str, str], *, container_gateway
     """
     if env.get("KINDASYNC_HOST_OVERRIDE"):
         return env["KINDASYNC_HOST_OVERRIDE"]
-    if endpoint.host and endpoint.host not in ("localhost", LOOPBACK, "::1"):
+    if endpoint.host and not _is_here(endpoint.host):
         return endpoint.host
     return container_gateway or LOOPBACK
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: its loopback, or the address that stands for all of its own."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def _gateway_in_container(

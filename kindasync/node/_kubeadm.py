@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from kindasync import go_yaml
 from kindasync.config import ProxyMode
 from kindasync.versions import KubernetesVersion
 
@@ -18,7 +17,6 @@ CONFIG_PATH = "/kind/kubeadm.conf"
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
-SUPER_ADMIN_CONF = "/etc/kubernetes/super-admin.conf"
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
 FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane", "kubelet-start")
 # Everything else talks to the API server.
@@ -64,7 +62,7 @@ def documents(kubeadm: Kubeadm) -> list[dict[str, Any]]:
 
 def to_yaml(kubeadm_documents: list[dict[str, Any]]) -> str:
     """One stream of YAML documents."""
-    return yaml.safe_dump_all(kubeadm_documents, sort_keys=False)
+    return go_yaml.dump_all(kubeadm_documents)
 
 
 def init_argv(*, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.IPTABLES) -> list[str]:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
 from kindasync.config import Role
 from kindasync.docker import Connection, Engine
-from kindasync.errors import ExecFailed, KindasyncError, NodeError
+from kindasync.errors import ExecFailed, KindasyncError, NodeError, NotFound
 from kindasync.events import Bus, PreloadProgress
 from kindasync.node._files import File, only_file, tar_of, tar_stream
 
+# tmpfs, and the kernel's: the Engine would write beneath them, where nobody sees it, and say that all is well.
+_UNWRITABLE = ("/tmp/", "/run/", "/var/run/", "/dev/", "/proc/", "/sys/")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kindasync.docker.execs import ExecResult, OnOutput
+
+
+def normal(path: str) -> str:
+    """An absolute path without "..", "." and double slashes."""
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +65,31 @@ class Node:
         return result
 
     async def put(self, files: Mapping[str, bytes | str | File]) -> None:
-        """Write files, by absolute path; directories above them are made. Not below /tmp and /run, which are tmpfs: there nothing would arrive.
+        """Write files, by absolute path; directories above them are made. Not below /tmp, /run and the like, which are mounts: there nothing would arrive.
 
         Raises: KindasyncError for a path that cannot be written to; EngineError.
         """
         from kindasync.docker.archives import put_archive
 
         for path in files:
-            if not path.startswith("/") or path.startswith(("/tmp/", "/run/")):
-                raise KindasyncError(f'cannot put "{path}" into node {self.name}', why="paths are absolute, and not below /tmp or /run")
+            if not path.startswith("/") or normal(path).startswith(_UNWRITABLE):
+                raise KindasyncError(
+                    f'cannot put "{path}" into node {self.name}', why=f"paths are absolute, and not below {', '.join(_UNWRITABLE)}"
+                )
         async with self._connected() as connection:
-            await put_archive(connection, self.id, "/", tar_of(files))
+            await put_archive(connection, self.id, "/", tar_of({normal(path): file for path, file in files.items()}))
 
     async def get(self, path: str) -> bytes:
-        """The content of one file. Raises: NotFound; EngineError."""
-        from kindasync.docker.archives import read_archive
+        """The content of one file, or of what a symbolic link leads to. Raises: NotFound; NodeError for what is no file; EngineError."""
+        from kindasync.docker.archives import path_stat, read_archive
 
         async with self._connected() as connection:
+            stat = await path_stat(connection, self.id, path)
+            if stat.link_target:
+                path = stat.link_target  # the Engine gives the end of the whole chain
+                stat = await path_stat(connection, self.id, path)
+            if not stat.is_file:
+                raise NodeError(f"{path} in node {self.name} is not a file", hint="name a file")
             return only_file(await read_archive(connection, self.id, path))
 
     async def published(self, port: int, protocol: str = "tcp") -> str:
@@ -84,7 +101,7 @@ class Node:
             facts = await system_info(connection)
             for binding in (await container_inspect(connection, self.id)).ports:
                 if (binding.container_port, binding.protocol) == (port, protocol) and binding.host_port:
-                    return f"{facts.reached_host(binding.host_ip)}:{binding.host_port}"
+                    return facts.reached_at(binding.host_ip, binding.host_port)
         raise NodeError(
             f"port {port}/{protocol} of node {self.name} is not published",
             hint="extraPortMappings publish ports, when a cluster is created",
@@ -120,7 +137,7 @@ class PausedNode(Node):
 
         Emits PreloadProgress with bytes. Raises: OSError for a file that cannot be read; EngineError.
         """
-        from kindasync.docker.archives import put_archive
+        from kindasync.docker.archives import path_stat, put_archive
         from kindasync.node._contract import PRELOAD_DIRECTORY
 
         source = Path(archive)
@@ -131,4 +148,8 @@ class PausedNode(Node):
 
         report(0)
         async with self._connected() as connection:
-            await put_archive(connection, self.id, PRELOAD_DIRECTORY, tar_stream(source, source.name, report=report))
+            name = source.name
+            with suppress(NotFound):
+                await path_stat(connection, self.id, f"{PRELOAD_DIRECTORY}/{name}")
+                name = f"{token_hex(4)}-{name}"  # another archive has that name
+            await put_archive(connection, self.id, PRELOAD_DIRECTORY, tar_stream(source, name.lstrip("."), report=report))

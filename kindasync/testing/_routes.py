@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
@@ -533,8 +532,3 @@ def _failed_stream(message: str) -> Answer:
     """A failure after a status of 200."""
     line = _line({"errorDetail": {"message": message}, "error": message})
     return Answer(body=line, headers={"Content-Type": "application/json"})
-
-
-async def never() -> None:
-    """Wait for ever."""
-    await asyncio.Event().wait()

@@ -53,15 +53,17 @@ def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> En
 
     Raises: EngineUnreachable for anything else, with what to use instead.
     """
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "tcp", url  # as the docker client takes "host:port" and ":port"
     if scheme == "unix" and rest:
         return Endpoint(socket_path=Path(rest), source=source)  # as it stands: the docker client decodes nothing in it
     if scheme in ("tcp", "http", "https"):
         with suppress(ValueError):  # brackets that do not close, a port that is none
-            parts = urlsplit(url)
-            if parts.hostname:
+            parts = urlsplit(f"{scheme}://{rest}")
+            if (parts.hostname or parts.port) and parts.path in ("", "/"):
                 tls = TlsFiles() if scheme == "https" and tls is None else tls
-                return Endpoint(host=parts.hostname, port=parts.port or (2376 if tls else 2375), tls=tls, source=source)
+                return Endpoint(host=parts.hostname or "localhost", port=parts.port or (2376 if tls else 2375), tls=tls, source=source)
     remedies = {
         "npipe": "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket",
         "ssh": "forward the socket, as in ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, and use unix:///tmp/docker.sock",

@@ -6,7 +6,7 @@ The Docker Engine does this for exec and attach with stdin. aiohttp offers no pu
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 from anyio.abc import SocketStream
@@ -16,6 +16,8 @@ from kindasync.transport._endpoint import Endpoint
 from kindasync.transport._http import CONNECT_S, Reply, Request, unreachable
 
 MAX_HEADER_BYTES = 64 * 1024
+ANSWER_S = 60.0
+REFUSAL_S = 1.0
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -80,7 +82,11 @@ async def upgrade(endpoint: Endpoint, request: Request) -> AsyncIterator[Upgrade
         lines += [f"Content-Length: {len(request.body)}", "", ""]
         with _translated(endpoint, "it was closed before an answer"):
             await stream.send("\r\n".join(lines).encode() + request.body)
-        status, headers, leftover = await _read_head(endpoint, stream)
+        try:
+            with anyio.fail_after(ANSWER_S):
+                status, headers, leftover = await _read_head(endpoint, stream)
+        except TimeoutError as error:
+            raise _lost(endpoint, f"no answer within {ANSWER_S:g} s") from error
         if status in (101, 200):
             yield Upgraded(endpoint, stream, leftover)
         else:
@@ -117,15 +123,27 @@ async def _read_head(endpoint: Endpoint, stream: SocketStream) -> tuple[int, dic
 
 
 async def _read_body(headers: dict[str, str], stream: SocketStream, leftover: bytes) -> bytes:
-    """The body of a refusal, as far as it comes."""
+    """The body of a refusal, as far as it comes. Without a length: what comes until the connection ends, or nothing more does."""
     body = leftover
-    length = int(headers.get("Content-Length", len(body)))
-    while len(body) < length:
-        try:
+    length = headers.get("Content-Length", "")
+    wanted = int(length) if length.isdecimal() else MAX_HEADER_BYTES
+    with anyio.move_on_after(REFUSAL_S), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while len(body) < wanted and not (headers.get("Transfer-Encoding") and body.endswith(b"0\r\n\r\n")):
             body += await stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
+    return _unchunked(body) if headers.get("Transfer-Encoding") else body
+
+
+def _unchunked(body: bytes) -> bytes:
+    """What small chunks hold."""
+    result = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        try:
+            length = int(size.partition(b";")[0], 16)
+        except ValueError:
             break
-    return body
+        result, body = result + rest[:length], rest[length + 2 :]
+    return result
 
 
 @contextmanager

@@ -47,17 +47,18 @@ async def test_an_unknown_image(before: Left, name: str) -> None:
     assert "kindasync build node-image" in error.hint
 
 
-async def test_an_image_that_is_no_node_image(before: Left, name: str) -> None:
+@pytest.mark.parametrize(("changes", "why"), [((), "nothing in it to start"), (("CMD sh",), "/kind/version")])
+async def test_an_image_that_is_no_node_image(before: Left, name: str, changes: tuple[str, ...], why: str) -> None:
     """Refused before anything of it is started."""
     reference = "kindasync-tests/not-a-node:1"
     async with Engine.of(None).connect() as connection:
-        await image_import(connection, empty_root(), reference)
+        await image_import(connection, empty_root(), reference, changes=changes)
         try:
             error = await refused(ImageUnusable, name=name, image=reference)
         finally:
             await image_remove(connection, reference)
 
-    assert "/kind/version" in error.why
+    assert why in error.why
 
 
 async def empty_root() -> AsyncIterator[bytes]:

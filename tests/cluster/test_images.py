@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from kindasync import Cluster, ClusterError, Engine, events
+from kindasync import Cluster, Engine, events
 from kindasync.cluster._images import default_reference
 from kindasync.docker import Connection
 from kindasync.docker._engine import Call
 from kindasync.docker.images import image_load, image_remove
 from kindasync.docker.system import system_info
+from kindasync.errors import ClusterError
 
 pytestmark = pytest.mark.anyio
 REFERENCE = "kindasync-tests/laid-out-as-upstream:v1"

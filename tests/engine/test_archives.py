@@ -24,7 +24,7 @@ async def test_what_was_put_can_be_got(lab: Lab, runs: bool) -> None:
 
     assert untar(await read_archive(lab.connection, container, "/kind/top")) == {"top": b"1"}
     assert untar(await read_archive(lab.connection, container, "/kind/deep")) == {"deep/er/file": b"\0\xff"}
-    assert (await path_stat(lab.connection, container, "/kind/empty")).is_dir
+    assert not (await path_stat(lab.connection, container, "/kind/empty")).is_file
 
 
 async def test_programs_see_what_was_put(lab: Lab) -> None:
@@ -152,9 +152,9 @@ async def test_stat_of_file_directory_and_link(lab: Lab) -> None:
     link = await path_stat(lab.connection, container, "/kind/to-file")
     through = await path_stat(lab.connection, container, "/kind/to-dir/file")
 
-    assert (file.name, file.size_bytes, file.mode, file.is_dir, file.link_target) == ("file", 5, 0o640, False, "")
-    assert (directory.name, directory.is_dir) == ("dir", True)
-    assert (link.name, link.is_dir, link.link_target) == ("to-file", False, "/kind/dir/file")
+    assert (file.name, file.size_bytes, file.mode, file.is_file, file.link_target) == ("file", 5, 0o640, True, "")
+    assert (directory.name, directory.is_file) == ("dir", False)
+    assert (link.name, link.is_file, link.link_target) == ("to-file", False, "/kind/dir/file")
     assert through == file
 
 

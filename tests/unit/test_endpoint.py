@@ -56,6 +56,9 @@ def found(home: Path, default_socket: Path | None = None, /, **env: str) -> Endp
         ("tcp://[fd00::5]:2375", Endpoint(host="fd00::5", port=2375)),
         ("http://engine:80", Endpoint(host="engine", port=80)),
         ("https://engine", Endpoint(host="engine", port=2376, tls=TlsFiles())),
+        ("engine:2375", Endpoint(host="engine", port=2375)),  # these as the docker client takes them
+        (":2375", Endpoint(host="localhost", port=2375)),
+        ("tcp://:2375", Endpoint(host="localhost", port=2375)),
     ],
 )
 def test_a_url_names_an_endpoint(url: str, endpoint: Endpoint) -> None:
@@ -83,7 +86,7 @@ def test_an_endpoint_gives_its_url_back(url: str) -> None:
         ("ssh://me@host", "ssh -NL"),
         ("fd://", "fd:// is for the daemon"),
         ("/var/run/docker.sock", "unix:///path/to/docker.sock"),
-        ("engine:2375", "tcp://host:port"),
+        ("tcp://engine:2375/prefix", "tcp://host:port"),
         ("unix://", "unix:///path"),
         ("tcp://", "tcp://host:port"),
         ("tcp://engine:port", "tcp://host:port"),

@@ -176,8 +176,8 @@ CANCELLED = asyncio.CancelledError()
         ([NODE_ERROR, STEP_OF_DEATH], STEP_OF_DEATH, 1),
         ([NODE_ERROR, AlreadyExists("taken")], NODE_ERROR, 1),  # else the first
         ([NODE_ERROR, NodeError("exec failed", why="the container does not run")], NODE_ERROR, 0),  # the same twice is no news
-        ([NODE_ERROR, BUG], BUG, 0),  # a bug is never hidden
-        ([NODE_ERROR, CANCELLED], CANCELLED, 0),  # nor is cancellation
+        ([NODE_ERROR, BUG], BUG, 1),  # a bug is never hidden
+        ([NODE_ERROR, CANCELLED], CANCELLED, 1),  # nor is cancellation
     ],
 )
 def test_one_error_out_of_a_group(group: Sequence[BaseException], raised: BaseException, notes: int) -> None:

@@ -78,7 +78,7 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
 bootstrapTokens:
 - token: abcdef.0123456789abcdef
-  ttl: 1h0m0s
+  ttl: '1h0m0s'
 localAPIEndpoint:
   advertiseAddress: 10.89.0.2
   bindPort: 6443
@@ -100,15 +100,15 @@ cgroupRoot: /kubelet
 failSwapOn: false
 imageGCHighThresholdPercent: 100
 evictionHard:
-  nodefs.available: 0%
-  nodefs.inodesFree: 0%
-  imagefs.available: 0%
+  nodefs.available: '0%'
+  nodefs.inodesFree: '0%'
+  imagefs.available: '0%'
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
 iptables:
-  minSyncPeriod: 1s
+  minSyncPeriod: '1s'
 conntrack:
   maxPerCore: 0
 """

@@ -27,7 +27,7 @@ ALLOWED = {
     "versions": set(),
     "kubeconfig": set(),
 }
-LEAVES = {"errors", "events", "versions", "kubeconfig", "proxy"}
+LEAVES = {"errors", "events", "versions", "kubeconfig", "proxy", "go_yaml"}
 
 
 def imports() -> Iterator[tuple[str, str, str]]:

@@ -27,8 +27,10 @@ FACTS = Facts(
     pauses={"kindasync/node:v1.37.0": True},
     subnet=SUBNET,
     kubeconfig_dir="/home/me/.local/state/kindasync/id/demo",
-    env={"NO_PROXY": "x"},
+    network_subnets=("10.89.0.0/16", "fc00::/64"),
+    env={"HTTPS_PROXY": "http://proxy:3128", "HOME": "/home/me"},
 )
+NO_PROXY = "10.89.0.0/16,fc00::/64,10.96.0.0/16,10.244.0.0/16,demo-control-plane,.svc,.svc.cluster,.svc.cluster.local"
 
 
 def ports(planned: Plan) -> list[list[PortBinding]]:
@@ -69,7 +71,12 @@ def test_a_single_node() -> None:
                     network="kind",
                     ipv4_address=address,
                     labels=labels,
-                    env={"NO_PROXY": "x"},
+                    env={
+                        "HTTPS_PROXY": "http://proxy:3128",
+                        "https_proxy": "http://proxy:3128",
+                        "NO_PROXY": NO_PROXY,
+                        "no_proxy": NO_PROXY,
+                    },
                     ports=(PortBinding(container_port=6443, protocol="tcp", host_ip="127.0.0.1", host_port=port),),
                     kubeconfig_dir="/home/me/.local/state/kindasync/id/demo",
                 ),

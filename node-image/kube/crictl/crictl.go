@@ -94,8 +94,8 @@ func images(ctx context.Context, service runtimeapi.ImageServiceClient, args []s
 }
 
 func inspect(ctx context.Context, service runtimeapi.ImageServiceClient, references []string, out io.Writer) error {
-	for _, reference := range references {
-		if strings.HasPrefix(reference, "-") {
+	for index, reference := range references {
+		if strings.HasPrefix(reference, "-") || index > 0 && (references[index-1] == "-o" || references[index-1] == "--output") {
 			continue // the output is JSON whatever the flag says
 		}
 		reply, err := service.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: reference}})

@@ -1,0 +1,34 @@
+"""YAML for programs written in Go, which take more plain words for something else than text than PyYAML does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+# Words, and IPv4 addresses: text that is nothing else in YAML 1.1 and 1.2, as `y`, `1e3`, `0o7` and the like are for some.
+_PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z/][\w./:@%+=, -]*|\d+(\.\d+){3}(/\d+)?", re.IGNORECASE)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that any reader could take for something else."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump(document: object) -> str:
+    """One document."""
+    return dump_all([document])
+
+
+def dump_all(documents: Iterable[object]) -> str:
+    """Several documents, with `---` between them."""
+    dumped: Any = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return str(dumped)

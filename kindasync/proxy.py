@@ -1,0 +1,26 @@
+"""Proxies: which hosts a node's programs reach without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_IN_CLUSTER = (".svc", ".svc.cluster", ".svc.cluster.local")
+_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def no_proxy(current: str, *, subnets: Sequence[str], nodes: Sequence[str]) -> str:
+    """The value of NO_PROXY for nodes: the user's own, then the cluster's networks, nodes and Services, each once."""
+    own = (part.strip() for part in current.split(","))
+    return ",".join(dict.fromkeys(part for part in (*own, *subnets, *nodes, *_IN_CLUSTER) if part))
+
+
+def node_env(env: Mapping[str, str], *, subnets: Sequence[str], nodes: Sequence[str]) -> dict[str, str]:
+    """The proxy variables for nodes, from a process's environment; in both spellings, as programs look for one or the other.
+
+    Empty if there is no proxy.
+    """
+    values = {name: env.get(name) or env.get(name.lower()) or "" for name in _VARIABLES}
+    if not (values["HTTP_PROXY"] or values["HTTPS_PROXY"]):
+        return {}
+    values["NO_PROXY"] = no_proxy(values["NO_PROXY"], subnets=subnets, nodes=nodes)
+    return {spelling: value for name, value in values.items() if value for spelling in (name, name.lower())}
