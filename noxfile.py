@@ -5,6 +5,7 @@ Sessions that need an Engine use the one that the environment names; `scripts/te
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,18 +28,10 @@ def lint(session: nox.Session) -> None:
     session.install(*CHECK)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".", *session.posargs)
-    scripts = [
-        "scripts/bootstrap",
-        "scripts/quickstart",
-        "scripts/test",
-        ".ci/run",
-        "node-image/build-program",
-        "node-image/base/customize",
-    ]
-    for script in scripts:
-        session.run("sh", "-n", script, external=True, silent=True)
-    for script in ("node-image/store", "node-image/base/rootfs/usr/local/bin/entrypoint"):
-        session.run("bash", "-n", script, external=True, silent=True)
+    for path in (path for root in ("scripts", ".ci", "node-image") for path in Path(root).rglob("*") if path.is_file()):
+        shell = re.match(rb"#(?:!/bin/| shellcheck shell=)(sh|bash)\b", path.read_bytes())
+        if shell:
+            session.run(shell[1].decode(), "-n", str(path), external=True, silent=True)
     if shutil.which("gofmt"):
         unformatted = session.run("gofmt", "-l", "node-image/kube", external=True, silent=True)
         if unformatted:

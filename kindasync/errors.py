@@ -7,19 +7,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-# What programs and Engines may say, and nobody may read in an error: bootstrap tokens, keys in kubeconfigs and in PEM (also
-# of those whose beginning was cut off), passwords in URLs.
+# What programs and Engines may say, and nobody may read in an error: keys in PEM (also of those whose beginning or end was
+# cut off, or whose ends of lines are "\n" in JSON), each looked for only where a run of its letters begins…
+_KEYS = re.compile(
+    r"""
+    -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\sA-Za-z0-9+/=\\]*(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
+    | (?<![\sA-Za-z0-9+/=\\])[\sA-Za-z0-9+/=\\]*-----END[ ][A-Z ]*PRIVATE[ ]KEY-----
+    """,
+    re.VERBOSE,
+)
+# … and bootstrap tokens, keys in kubeconfigs, passwords in URLs, credentials of registries and APIs.
 _SECRETS = re.compile(
     r"""
     \b[a-z0-9]{6}\.[a-z0-9]{16}\b
     | (?<=client-key-data)\W+[A-Za-z0-9+/=]+
-    | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\sA-Za-z0-9+/=]*(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
-    | [\sA-Za-z0-9+/=]*-----END[ ][A-Z ]*PRIVATE[ ]KEY-----
     | (?<!ssh://)(?<=://)[^/\s]+(?=@)
     | \beyJ[\w-]+\.[\w-]+\.[\w-]+
     | (?<=[Bb]earer[ ])\S+
     | (?<="auth":")[^"]+ | (?<="auth":[ ]")[^"]+
-    | (?<=certificate-key)\W+[0-9a-f]{64}\b
+    | (?:(?<=certificate[- ]key)|(?<=certificateKey))\W+[0-9a-f]{64}\b
     """,
     re.VERBOSE,
 )
@@ -27,7 +33,7 @@ _SECRETS = re.compile(
 
 def redacted(text: str) -> str:
     """`text` without what looks like a secret."""
-    return _SECRETS.sub("(withheld)", text)
+    return _SECRETS.sub("(withheld)", _KEYS.sub("(withheld)", text))
 
 
 class KindasyncError(Exception):

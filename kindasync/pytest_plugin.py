@@ -98,24 +98,11 @@ async def _get_or_create(name: str, config: Path | None, create: Callable[[], Aw
                 cluster = await Cluster.get(name)
         except ClusterNotFound:
             return await create()
+    from kindasync.cluster._reuse import wait_found  # half a second of imports, where nothing else in the session needs them
+
     with _or_delete(name):
-        await _wait_ready(cluster, config)
+        await wait_found(cluster, config, timeout_s=READY_S)
     return cluster
-
-
-async def _wait_ready(cluster: Cluster, config: Path | None) -> None:
-    """Wait until a cluster that was found is ready: it may be half-made, by a process that still works on it or died."""
-    from kindasync.cluster._api import ClusterApi, api_client
-    from kindasync.cluster._readiness import wait_ready
-    from kindasync.config import load
-    from kindasync.events import Bus
-
-    has_network = not (config and load(config).networking.disable_default_cni)
-    nodes = [node.name for node in cluster.nodes]
-    async with api_client(cluster.kubeconfig) as client:
-        await wait_ready(
-            ClusterApi(client), nodes, bus=Bus(), cluster=cluster.name, timeout_s=READY_S, has_network=has_network, needs_pod=False
-        )
 
 
 @contextmanager

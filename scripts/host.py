@@ -1,5 +1,6 @@
 """The host: makes sure that there is a Docker Engine, and a node image in it. Changes nothing where they are.
 
+Where an Engine is, and the tools to build the image are not, it is built in containers; they are installed if that cannot be.
 Before anything is changed it prints what; on a terminal it asks, unless --yes is given.
 """
 
@@ -19,11 +20,14 @@ import anyio
 from kindasync.build import Options
 from kindasync.build._build import plan_of
 from kindasync.build._debian import KEYRING, unpack_packages
+from kindasync.build._go import needed
 from kindasync.build._node_image import find_built
+from kindasync.build._steps import Plan
+from kindasync.build._workshop import pull_missing
 from kindasync.cluster._doctor import CAP_SYS_RESOURCE, INOTIFY_INSTANCES, INOTIFY_WATCHES
 from kindasync.docker import Engine
 from kindasync.docker.system import native_architecture
-from kindasync.errors import EngineMissing, EngineUnreachable, KindasyncError
+from kindasync.errors import ApiError, EngineMissing, EngineUnreachable, KindasyncError, StreamFailed
 
 ENGINE_DIR = Path("/opt/kindasync/engine")
 ENGINE_LOG = Path("/var/log/kindasync-dockerd.log")
@@ -53,16 +57,14 @@ def main() -> None:
 
 async def set_up() -> None:
     """An Engine that answers, and the node image of this checkout in it."""
-    changes = []
-    engine_missing = not await engine_answers()
-    if engine_missing:
-        changes += engine_changes()
-    image_missing = engine_missing or not await image_is_built()
-    if image_missing:
-        changes += build_tool_changes()
-    await apply(changes)
-    if image_missing:
-        subprocess.run([Path(sys.executable).with_name("kindasync"), "build", "node-image"], check=True)
+    arguments: list[str] = []
+    if not await engine_answers():
+        await apply([*engine_changes(), *build_tool_changes()])
+    elif await image_is_built():
+        return
+    elif tools := build_tool_changes():
+        arguments = await without_tools(tools)
+    subprocess.run([Path(sys.executable).with_name("kindasync"), "build", "node-image", *arguments], check=True)
 
 
 async def engine_answers() -> bool:
@@ -83,9 +85,48 @@ async def engine_answers() -> bool:
 
 
 async def image_is_built() -> bool:
-    """Whether the Engine has the node image that these sources make."""
+    """Whether the Engine has the node image that these sources make, by this machine's tools or in containers."""
     async with Engine.of(None).connect() as connection:
-        return bool(await find_built(connection, plan_of(Options(), default_architecture=native_architecture())))
+        for base_image in (None, build_images()[0]):
+            if await find_built(connection, planned(base_image)):
+                return True
+    return False
+
+
+def planned(base_image: str | None = None) -> Plan:
+    """What is built, for this machine's architecture."""
+    return plan_of(Options(base_image=base_image), default_architecture=native_architecture())
+
+
+def build_images() -> tuple[str, str]:
+    """Debian's and Go's own images to build in, of the suite that the pins say and the Go that the go.mod files ask for."""
+    plan = planned()
+    suite, (major, minor) = plan.pins.debian_suite, needed(plan.sources)
+    return f"docker.io/library/debian:{suite}", f"docker.io/library/golang:{major}.{minor}-{suite}"
+
+
+async def without_tools(tools: Sequence[Change]) -> list[str]:
+    """Arguments to build in containers, if the Engine has the images for it or can pull them; else none, and the tools are installed.
+
+    Raises: KindasyncError if neither can be.
+    """
+    base_image, go_image = build_images()
+    try:
+        async with Engine.of(None).connect() as connection:
+            for image in (base_image, go_image):
+                say(f"building in a container of {image}")
+                await pull_missing(connection, image)
+        return ["--base-image", base_image, "--go-image", go_image]
+    except (ApiError, StreamFailed) as error:
+        if os.geteuid() == 0 and shutil.which("apt-get"):
+            say(f"the Engine cannot pull that: {error.why}")
+            await apply(tools)
+            return []
+        raise KindasyncError(
+            "the node image can be built neither in containers nor with this machine's tools",
+            why=f"{error.what}: {error.why}\nwhat would be done instead needs root and apt-get: {tools[0].what}",
+            hint="let the Engine pull from a registry, or as root install that, or run this",
+        ) from error
 
 
 def engine_changes() -> list[Change]:
@@ -97,6 +138,7 @@ def engine_changes() -> list[Change]:
         changes.append(install("docker.io", "iptables"))
     if needs_newer_engine():
         packages = ("docker.io", "containerd")
+        changes += [] if KEYRING.exists() else [install("debian-archive-keyring")]
         changes.append(
             Change(
                 what=f"unpack Debian {NEWER_SUITE}'s {' and '.join(packages)} to {ENGINE_DIR}: this machine lacks CAP_SYS_RESOURCE, which older ones need",
@@ -133,8 +175,8 @@ async def unpack_engine(packages: Sequence[str]) -> None:
 
 def build_tool_changes() -> list[Change]:
     """What building the node image needs here, and is not here."""
-    architecture = plan_of(Options(), default_architecture=native_architecture()).pins.architecture
-    missing = [package for program, package in (("mmdebstrap", "mmdebstrap"), ("zstd", "zstd")) if not shutil.which(program)]
+    architecture = planned().pins.architecture
+    missing = [] if shutil.which("mmdebstrap") else ["mmdebstrap"]
     missing += [] if shutil.which(architecture.cc) else architecture.cc_packages
     missing += [] if KEYRING.exists() else ["debian-archive-keyring"]
     return [install(*missing)] if missing else []
@@ -159,8 +201,6 @@ async def apply(changes: Sequence[Change]) -> None:
     if not changes:
         return
     say("this changes the machine:\n" + "\n".join(f"  - {change.what}" for change in changes))
-    if os.geteuid() != 0:
-        sys.exit("ERROR: that needs root; or use an Engine that is there, and build in containers (kindasync build node-image --help)")
     if sys.stdin.isatty() and "--yes" not in sys.argv and input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
         sys.exit("nothing was changed")
     for change in changes:

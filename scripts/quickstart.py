@@ -17,6 +17,7 @@ from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, Engine
 from kindasync.docker.system import system_info
+from kindasync.errors import KindasyncError, NodeError
 
 NAME = os.environ.get("KIND_CLUSTER_NAME") or "kind"
 NODE_PORT = 30080
@@ -64,14 +65,22 @@ async def publish_address() -> str:
 
 
 async def say_hello() -> str:
-    """Start the pod, unless it is there; the URL of its page."""
+    """Start the pod, unless it is there; the URL of its page. Raises: KindasyncError for a cluster that was not made here."""
     cluster = await Cluster.get(NAME)
+    try:
+        address = await cluster.nodes[0].published(NODE_PORT)
+    except NodeError as error:
+        raise KindasyncError(
+            f'the cluster "{NAME}" that is there cannot show the page; nothing was put into it',
+            why=error.what,
+            hint=f"use another name: KIND_CLUSTER_NAME=hello scripts/quickstart\nor delete it: .venv/bin/kindasync delete cluster --name {NAME}",
+        ) from error
     async with cluster.client() as api:
         core = CoreV1Api(api)
         if not (await core.list_namespaced_pod("default", label_selector="app=hello")).items:
             await core.create_namespaced_pod("default", POD)
             await core.create_namespaced_service("default", SERVICE)
-    return f"http://{await cluster.nodes[0].published(NODE_PORT)}/"
+    return f"http://{address}/"
 
 
 def fetch(url: str) -> str:
@@ -94,9 +103,12 @@ def main() -> None:
         command = [str(Path(sys.executable).with_name("kindasync")), "create", "cluster", "--name", NAME, "--config", "-"]
         if subprocess.run(command, input=config(anyio.run(publish_address)), text=True, check=False).returncode:
             sys.exit(1)
-    url = anyio.run(say_hello)
+    try:
+        url = anyio.run(say_hello)
+    except KindasyncError as error:
+        sys.exit(f"ERROR: {error}")
     print(f"{fetch(url)}\n\nIt came from {url}, by way of cluster {NAME!r}. Next:\n")
-    print("    .venv/bin/kindasync get nodes\n    .venv/bin/kindasync delete cluster")
+    print(f"    .venv/bin/kindasync get nodes --name {NAME}\n    .venv/bin/kindasync delete cluster --name {NAME}")
 
 
 if __name__ == "__main__":

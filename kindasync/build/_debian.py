@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import anyio
 
 from kindasync.build._workshop import Here, OnLine
 from kindasync.errors import BuildFailed
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+DEFAULT_MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's, too; apt checks signatures, not the connection
+# Suites of Debian's own archive. Older ones are not on its mirrors any more.
+_SUITES = {"stable", "oldstable", "testing", "unstable", "sid", "bullseye", "bookworm", "trixie", "forky", "duke"}
 # Documentation is left out, but for licences.
 DPKG_OPTIONS = (
     "path-exclude=/usr/share/man/*",
@@ -28,20 +34,32 @@ _EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
 def mirror(sources_lists: Sequence[Path] | None = None) -> str | None:
     """The Debian mirror that this machine's own package sources name; None if it has none (then mmdebstrap's default serves).
 
-    Read from `sources.list` lines and deb822 files. Security and third-party archives do not hold whole suites, and are passed over.
+    Read from `.list` and `.sources` files. An archive is taken for a mirror if it is at `…/debian` by http, has the component
+    main of a Debian suite, and no signing key of somebody else: then it holds all suites. Source: sources.list(5).
     """
     etc = Path("/etc/apt")
     paths = sources_lists or [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    for path in paths:
-        if not path.is_file():
-            continue
-        text = re.sub(r"(?m)^\s*#.*$", "", path.read_text(errors="replace"))
-        lines = re.findall(r"(?m)^\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+\S+", text)
-        fields = re.findall(r"(?mi)^URIs:\s*(\S+)", text)
-        for uri in lines + fields:
-            if uri.rstrip("/").endswith("/debian"):
-                return str(uri)
+    for entry in (entry for path in paths if path.is_file() for entry in _entries(path)):
+        uris, suites, components, signed_by = (entry.get(name, "") for name in ("uris", "suites", "components", "signed-by"))
+        if "main" in components.split() and _SUITES & set(suites.split()) and (not signed_by or "debian-archive" in signed_by):
+            for uri in uris.split():
+                if urlsplit(uri).scheme in ("http", "https") and uri.rstrip("/").endswith("/debian"):
+                    return uri
     return None
+
+
+def _entries(path: Path) -> Iterator[Mapping[str, str]]:
+    """The enabled binary archives that a file of package sources names, as deb822 fields, whichever of the two forms it has."""
+    text = re.sub(r"(?m)^[ \t]*#.*\n?", "", path.read_text(errors="replace"))
+    if path.suffix == ".sources":
+        for paragraph in re.split(r"\n\s*\n", text):
+            fields = {name.lower(): value for name, value in re.findall(r"(?m)^([\w-]+):(.*(?:\n[ \t].*)*)", paragraph)}
+            if "deb" in fields.get("types", "").split() and fields.get("enabled", "").strip() != "no":
+                yield fields
+    elif path.suffix == ".list":
+        for options, uri, suite, components in re.findall(r"(?m)^[ \t]*deb[ \t]+(?:\[(.*?)\][ \t]+)?(\S+)[ \t]+(\S+)(.*)$", text):
+            signed_by = re.findall(r"signed-by=(\S+)", options, re.IGNORECASE)
+            yield {"uris": uri, "suites": suite, "components": components, "signed-by": " ".join(signed_by)}
 
 
 def mmdebstrap_argv(suite: str, packages: Sequence[str], out: str, *, architecture: str, hook: str, mirror_uri: str | None) -> list[str]:
@@ -75,16 +93,15 @@ async def unpack_packages(suite: str, packages: Sequence[str], into: Path, *, on
     """Download packages of a suite, without what they depend on, and unpack them below `into`; nothing is installed.
 
     apt works with lists and a cache of its own, and takes only what the archive's key has signed.
-    Raises: BuildFailed, also on a machine whose own package sources are not Debian's.
+    Raises: BuildFailed, also on a machine that lacks that key.
     """
     step = f"get packages of Debian {suite}"
-    mirror_uri = mirror()
-    if not mirror_uri:
-        raise BuildFailed(step, "this machine's package sources name no Debian mirror", "", hint="install " + ", ".join(packages))
+    if not await anyio.Path(KEYRING).exists():
+        raise BuildFailed(step, f"there is no {KEYRING}", "", hint="apt-get install debian-archive-keyring")
     apt = into / "apt"
     for directory in ("lists/partial", "cache/archives/partial", "debs"):
         (apt / directory).mkdir(parents=True, exist_ok=True)
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror_uri} {suite} main\n")
+    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror() or DEFAULT_MIRROR} {suite} main\n")
     (apt / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{apt}/sources.list";\nDir::Etc::sourceparts "-";\n'
         f'Dir::State::lists "{apt}/lists";\nDir::Cache "{apt}/cache";\nAPT::Sandbox::User "root";\n'

@@ -115,7 +115,7 @@ class Builder:
         sources = self._plan.sources
         if self._images.go:
             async with InContainer.opened(self._connection, self._images.go, sources, labels={"kindasync.build": "go"}) as workshop:
-                yield workshop, {}
+                yield workshop, {"GOTOOLCHAIN": "auto"}  # Go's images say "local": they would not fetch the patch that a go.mod asks for
         else:
             if not shutil.which(self._plan.pins.architecture.cc):
                 packages = " ".join(self._plan.pins.architecture.cc_packages)
@@ -126,19 +126,25 @@ class Builder:
             yield Here(sources, out), env
 
     async def _base(self, out: Path, on_line: OnLine) -> None:
-        with self._cache.scratch("containerd-layer") as layer:
-            await anyio.to_thread.run_sync(_layers.write_containerd_layer, layer, self._made("containerd"))
-            self._cache.store(layer, "containerd-layer", self._plan.keys["base"])
         await anyio.to_thread.run_sync(write_archive, out, [await self._base_record()])
 
     async def _base_record(self) -> ImageRecord:
-        layers = await self._layers(self._made("debian"), self._cache.entry("containerd-layer", self._plan.keys["base"]))
+        layers = await self._layers(self._made("debian"), await self._containerd_layer())
         return ImageRecord(
             reference=f"docker.io/{self._plan.base_reference}",
             architecture=self._plan.pins.architecture.name,
             layers=layers,
             config=_layers.base_config(self._plan),
         )
+
+    async def _containerd_layer(self) -> Path:
+        """The base's second layer; the node image has it, too, when the base was made long before."""
+        key = self._plan.keys["base"]
+        if not self._cache.has("containerd-layer", key):
+            with self._cache.scratch("containerd-layer") as layer:
+                await anyio.to_thread.run_sync(_layers.write_containerd_layer, layer, self._made("containerd"))
+                self._cache.store(layer, "containerd-layer", key)
+        return self._cache.entry("containerd-layer", key)
 
     async def _node(self, out: Path, on_line: OnLine) -> None:
         plan = self._plan

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kindasync.build._pins import Pins
 from kindasync.build._sources import key_of
@@ -105,14 +106,10 @@ class Cache:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A path beside the entries at which nothing is; `store` makes an entry of what was written there, else it is gone afterwards."""
+        """A path at which nothing is; `store` makes an entry of what was written there. Else it is gone afterwards, as is all beside it."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.root / f".{name}.{os.getpid()}"
-        _discard(path)
-        try:
-            yield path
-        finally:
-            _discard(path)
+        with TemporaryDirectory(dir=self.root, prefix=f".{name}.") as directory:
+            yield Path(directory) / name
 
     def has(self, name: str, key: str) -> bool:
         """Whether it was made before; then it counts as used now."""

@@ -128,10 +128,7 @@ class InContainer:
     @asynccontextmanager
     async def opened(cls, connection: Connection, image: str, sources: Path, *, labels: Mapping[str, str]) -> AsyncIterator[InContainer]:
         """A container of `image`, pulled if it is not there, for as long as the context is open. The image needs a shell, no entrypoint."""
-        try:
-            await image_inspect(connection, image)
-        except NotFound:
-            await image_create(connection, image, auth=stored_auth(image))
+        await pull_missing(connection, image)
         env = {name: os.environ[name] for name in _REGISTRY_VARIABLES if os.environ.get(name)}
         # The host's network: builds need nothing but to reach registries, as this machine does.
         spec = ContainerSpec(image=image, entrypoint=("sleep", "infinity"), cmd=(), labels=labels, env=env, init=True, network_mode="host")
@@ -163,6 +160,14 @@ class InContainer:
         async with get_archive(self._connection, self._container, "/kindasync/out") as chunks:
             await write_pieces(archive, chunks)
         await anyio.to_thread.run_sync(_unpack, archive, out)
+
+
+async def pull_missing(connection: Connection, image: str) -> None:
+    """Pull an image, unless it is there. Raises: ApiError or StreamFailed if it cannot be pulled."""
+    try:
+        await image_inspect(connection, image)
+    except NotFound:
+        await image_create(connection, image, auth=stored_auth(image))
 
 
 async def write_pieces(path: Path, pieces: AsyncIterator[bytes]) -> None:

@@ -26,7 +26,10 @@ from kindasync.cli._running import run
 @click.option("--force", is_flag=True, help="Build even if an image with the same inputs is there, from fresh Debian packages.")
 @click.option("--dry-run", is_flag=True, help="Print what would be built, and from what; build nothing.")
 @click.option(
-    "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
+    "--events",
+    "events_format",
+    type=click.Choice(["json"]),
+    help="Print every event as a line of JSON on stdout, instead of progress; the reference goes to stderr.",
 )
 @click.pass_obj
 def build_node_image(
@@ -65,4 +68,4 @@ def build_node_image(
         return
     with listener("Building the node image …", as_json=events_format == "json", quiet=settings.quiet) as on_event:
         built = run(lambda: build(options, on_event=on_event))
-    click.echo(built)
+    click.echo(built, err=bool(events_format))

@@ -25,7 +25,12 @@ TAKE_BACK_S = 90.0
 
 
 @click.command("cluster")
-@click.option("-n", "--name", envvar="KIND_CLUSTER_NAME", help="The cluster's name; wins over the configuration's. [default: kind]")
+@click.option(
+    "-n",
+    "--name",
+    envvar="KIND_CLUSTER_NAME",
+    help="The cluster's name (environment: KIND_CLUSTER_NAME); wins over the configuration's. [default: kind]",
+)
 @click.option("--config", "config_path", metavar="FILE", help='A configuration (kind.x-k8s.io/v1alpha4); "-" reads stdin.')
 @click.option("--image", default="", help="The node image for all nodes, instead of the configuration's or the default.")
 @click.option("--retain", is_flag=True, help="Keep the nodes when creation fails, to look at them.")

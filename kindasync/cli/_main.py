@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +33,12 @@ class LazyGroup(click.Group):
         module, _, attribute = self._lazy[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"kindasync.cli.{module}"), attribute)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self._lazy and not ctx.resilient_parsing:
+            near = " or ".join(get_close_matches(args[0], self._lazy))
+            ctx.fail(f'there is no command "{ctx.command_path} {args[0]}"' + (f"; did you mean {near}?" if near else ""))
+        return super().resolve_command(ctx, args)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             click.echo("ERROR: a subcommand is required", err=True)
             return 1
         except click.ClickException as error:
-            error.show()
+            click.echo(f"ERROR: {error.format_message()}", err=True)
+            if isinstance(error, click.UsageError) and error.ctx:
+                click.echo(f"  try: {error.ctx.command_path} --help", err=True)
             return 1
         except click.Abort:
             return 130

@@ -71,7 +71,7 @@ class _Live:
     Texts are from outside: they are shown as they are, without rich's markup, in one line, their colours and cursor movements left out.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, clock: events.Clock = time.monotonic) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.spinner import Spinner
@@ -79,7 +79,8 @@ class _Live:
         self._console = Console(stderr=True, highlight=False)
         self._title = title
         self._rows: dict[str, _Row] = {}
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._spinner = Spinner("dots")
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8, transient=False)
 
@@ -132,7 +133,7 @@ class _Live:
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        elapsed = time.monotonic() - self._began
+        elapsed = self._clock() - self._began
         table.add_row("", Text(self._title, style="bold"), f"{elapsed:.0f} s", "")
         for name, row in list(self._rows.items()):  # events come in another thread
             runs = row.ended_s is None

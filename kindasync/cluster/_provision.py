@@ -19,9 +19,9 @@ from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.config import ClusterConfig
 from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import Container
-from kindasync.docker.execs import container_exec
+from kindasync.docker.execs import ExecResult, container_exec
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import ClusterError, ExecFailed, NotReady, leaves, redacted
+from kindasync.errors import ClusterError, ExecFailed, NodeError, NotReady, leaves, redacted
 from kindasync.node import PausedNode
 from kindasync.node import _cni as cni
 from kindasync.node import _kubeadm as kubeadm
@@ -31,6 +31,7 @@ from kindasync.node._contract import VERSION_FILE, Contract
 from kindasync.node._files import only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
+NEEDED_BYTES = 256 << 20
 KUBEADM_S = 240.0  # longer than its own waits
 LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
@@ -94,6 +95,7 @@ async def provision(
         run.emit(events.NodePaused, node=node.name, since=began)
     paused = run.bus.elapsed_s()
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_check_space, run, node, container)
         tasks.start_soon(_run_hooks, run, node, container)
         version = await _put_files(run, plan, node, container, engine, writes_cni=not run.request.config.networking.disable_default_cni)
         confs = await _make_kubeadm_files(run, node, container)
@@ -108,6 +110,19 @@ async def provision(
         await wait_runtime(console, contract)
         run.emit(events.RuntimeReady, node=node.name, since=booted)
     return Provisioned(plan=node, container=container, version=version, initialised=True, confs=confs)
+
+
+async def _check_space(run: Run, node: NodePlan, container: Container) -> None:
+    """Refuse to boot where etcd could not begin its log: it would try again and again, and nobody would know."""
+    with run.step(f"check the disk of node {node.name}", node=node.name):
+        result = await _exec(run, container, ("stat", "--file-system", "--format=%a %S", "/var"))
+        match result.text.split():
+            case [blocks, size] if (free := int(blocks) * int(size)) < NEEDED_BYTES:
+                raise NodeError(
+                    f"node {node.name} has too little disk space",
+                    why=f"{free >> 20} MiB are free where the Engine keeps volumes; a node needs {NEEDED_BYTES >> 20} MiB to begin with",
+                    hint="free disk space on the Engine's host (docker system df shows what uses it)",
+                )
 
 
 async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
@@ -160,13 +175,17 @@ async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) ->
 
 async def run_kubeadm(run: Run, container: Container, argv: Sequence[str]) -> None:
     """Run kubeadm in a node. Raises: ExecFailed with its last lines; NotReady after KUBEADM_S."""
-    try:
-        with anyio.fail_after(KUBEADM_S):
-            result = await container_exec(run.connection, container.id, argv)
-    except TimeoutError as error:
-        raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
+    result = await _exec(run, container, argv)
     if result.exit_code:
         raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
+
+
+async def _exec(run: Run, container: Container, argv: Sequence[str]) -> ExecResult:
+    try:
+        with anyio.fail_after(KUBEADM_S):
+            return await container_exec(run.connection, container.id, argv)
+    except TimeoutError as error:
+        raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
 
 
 async def read_confs(run: Run, container: Container) -> Mapping[str, Any]:

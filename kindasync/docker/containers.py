@@ -71,6 +71,7 @@ class ContainerSpec:
     userns_mode: str = ""
     restart_policy: str = ""
     restart_retries: int = 0
+    stop_signal: str = ""
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
@@ -124,6 +125,8 @@ class ContainerSpec:
             body["Entrypoint"] = list(self.entrypoint)
         if self.cmd is not None:
             body["Cmd"] = list(self.cmd)
+        if self.stop_signal:
+            body["StopSignal"] = self.stop_signal
         if self.network_mode:
             host_config["NetworkMode"] = self.network_mode
         if self.network:

@@ -14,6 +14,7 @@ from kindasync.config import ProxyMode
 from kindasync.versions import KubernetesVersion
 
 CONFIG_PATH = "/kind/kubeadm.conf"
+DISCOVERY_PATH = "/kind/discovery.conf"  # the cluster's authority and a bootstrap token: whom a joining node trusts, and as whom it asks
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
@@ -58,6 +59,38 @@ class Kubeadm:
 def documents(kubeadm: Kubeadm) -> list[dict[str, Any]]:
     """ClusterConfiguration, InitConfiguration, KubeletConfiguration and KubeProxyConfiguration for `kubeadm`."""
     return [_cluster(kubeadm), _init(kubeadm), _kubelet(kubeadm)] + ([] if kubeadm.proxy_mode is ProxyMode.NONE else [_kube_proxy(kubeadm)])
+
+
+def join_documents(kubeadm: Kubeadm, *, control_plane: bool) -> list[dict[str, Any]]:
+    """JoinConfiguration for `kubeadm`, and for the node's own services the ClusterConfiguration; kubeadm reads that from the cluster."""
+    join: dict[str, Any] = {
+        "apiVersion": _api(kubeadm),
+        "kind": "JoinConfiguration",
+        "discovery": {"file": {"kubeConfigPath": DISCOVERY_PATH}, "tlsBootstrapToken": kubeadm.token},
+        "nodeRegistration": _registration(kubeadm),
+    }
+    if control_plane:
+        join["controlPlane"] = {"localAPIEndpoint": _endpoint(kubeadm)}
+    return [_cluster(kubeadm), join]
+
+
+def discovery(admin_conf: Mapping[str, Any], server: str) -> str:
+    """The file at DISCOVERY_PATH: the cluster of kubeadm's admin.conf, without a user."""
+    cluster = {**admin_conf["clusters"][0]["cluster"], "server": server}
+    return go_yaml.dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "", "cluster": cluster}],
+            "contexts": [],
+            "users": [],
+        }
+    )
+
+
+def join_argv() -> list[str]:
+    """`kubeadm join`."""
+    return ["kubeadm", "join", f"--config={CONFIG_PATH}", "--skip-phases=preflight"]
 
 
 def to_yaml(kubeadm_documents: list[dict[str, Any]]) -> str:
@@ -106,17 +139,7 @@ def _cluster(kubeadm: Kubeadm) -> dict[str, Any]:
 
 
 def _init(kubeadm: Kubeadm) -> dict[str, Any]:
-    registration: dict[str, Any] = {
-        "criSocket": CRI_SOCKET,
-        "kubeletExtraArgs": _args(
-            kubeadm,
-            {
-                "node-ip": kubeadm.node_address,
-                "provider-id": f"kind://docker/{kubeadm.cluster}/{kubeadm.node_name}",
-                "node-labels": ",".join(f"{key}={value}" for key, value in sorted(kubeadm.node_labels.items())),
-            },
-        ),
-    }
+    registration = _registration(kubeadm)
     if kubeadm.single_node:
         registration["taints"] = []  # the one node runs everything
     return {
@@ -125,9 +148,22 @@ def _init(kubeadm: Kubeadm) -> dict[str, Any]:
         "bootstrapTokens": [
             {"token": kubeadm.token, "ttl": "1h0m0s"}
         ],  # removed when creation ends; the hour is for ends that we do not see
-        "localAPIEndpoint": {"advertiseAddress": kubeadm.node_address, "bindPort": API_PORT},
+        "localAPIEndpoint": _endpoint(kubeadm),
         "nodeRegistration": registration,
     }
+
+
+def _endpoint(kubeadm: Kubeadm) -> dict[str, Any]:
+    return {"advertiseAddress": kubeadm.node_address, "bindPort": API_PORT}
+
+
+def _registration(kubeadm: Kubeadm) -> dict[str, Any]:
+    args = {
+        "node-ip": kubeadm.node_address,
+        "provider-id": f"kind://docker/{kubeadm.cluster}/{kubeadm.node_name}",
+        "node-labels": ",".join(f"{key}={value}" for key, value in sorted(kubeadm.node_labels.items())),
+    }
+    return {"criSocket": CRI_SOCKET, "kubeletExtraArgs": _args(kubeadm, args)}
 
 
 def _kubelet(kubeadm: Kubeadm) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Node:
         from kindasync.docker.archives import put_archive
 
         for path in files:
-            if not path.startswith("/") or normal(path).startswith(_UNWRITABLE):
+            if not path.startswith("/") or f"{normal(path)}/".startswith(_UNWRITABLE):
                 raise KindasyncError(
                     f'cannot put "{path}" into node {self.name}', why=f"paths are absolute, and not below {', '.join(_UNWRITABLE)}"
                 )
@@ -148,8 +148,8 @@ class PausedNode(Node):
 
         report(0)
         async with self._connected() as connection:
-            name = source.name
+            name = source.name.lstrip(".")  # the node imports what `*` names
             with suppress(NotFound):
                 await path_stat(connection, self.id, f"{PRELOAD_DIRECTORY}/{name}")
                 name = f"{token_hex(4)}-{name}"  # another archive has that name
-            await put_archive(connection, self.id, PRELOAD_DIRECTORY, tar_stream(source, name.lstrip("."), report=report))
+            await put_archive(connection, self.id, PRELOAD_DIRECTORY, tar_stream(source, name, report=report))

@@ -95,7 +95,10 @@ class FakeApiServer:
                 if "watch" in head.params:
                     await self._watch(head.path, reader, writer)
                     break
-                answer = self._answer(head.method, head.path, json.loads(body) if body else {})
+                status = next(self._behaviour.api_refuses.get(head.method, iter(())), None)
+                if status == 0:
+                    break
+                answer = _refusal(status) if status else self._answer(head.method, head.path, json.loads(body) if body else {})
                 answer.headers["Connection"] = "keep-alive"
                 writer.write(head_of(answer, api_version="") + answer.body)
                 await writer.drain()
@@ -123,13 +126,18 @@ class FakeApiServer:
 
     def _observed(self, path: str) -> dict[str, Any] | None:
         if path == "/api/v1/nodes":
-            return {"metadata": {"name": self._node}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            ready = {"status": "True"} if self._behaviour.has_network else {"status": "False", "message": "cni plugin not initialized"}
+            return {"metadata": {"name": self._node}, "status": {"conditions": [{"type": "Ready", **ready}]}}
         if path.endswith("/serviceaccounts"):
             return {"metadata": {"name": "default"}}
-        if path == "/api/v1/pods":
+        if path == "/api/v1/pods" and self._behaviour.has_network:
             status = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
             return {"metadata": {"name": "coredns-1"}, "spec": {"nodeName": self._node}, "status": status}
         return None
+
+
+def _refusal(status: int) -> Answer:
+    return Answer.of_json({"kind": "Status", "reason": "Scripted", "message": "the API server refuses"}, status)
 
 
 def _context() -> ssl.SSLContext:

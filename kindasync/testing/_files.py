@@ -91,7 +91,7 @@ def stat(container: FakeContainer, path: str) -> dict[str, object]:
     target = ""
     if path in container.links:
         link = container.links[path]
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+        target = _resolved(container, path)  # the end of the chain, be it there or not
         size, mode = len(link), _GO_SYMLINK | 0o777
     elif path in files:
         size, mode = len(files[path]), container.modes.get(path, 0o644)

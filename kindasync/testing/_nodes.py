@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kindasync.testing._images import FakeImage
@@ -16,13 +16,20 @@ KIND_VERSION = {"/kind/version": b"v1.37.2\n"}
 
 @dataclass(slots=True, kw_only=True)
 class Behaviour:
-    """How far nodes get; each switch is a way to fail. `programs`: what execs run, by their first word; tests may replace some."""
+    """How far nodes get; each switch is a way to fail.
+
+    `has_network`: else Nodes are registered, not Ready, and no pod is scheduled. `api_refuses`: by method, the statuses that
+    the Kubernetes API gives to the next requests instead of doing them; 0 is a connection that is closed without an answer.
+    `programs`: what execs run, by their first word; tests may replace some.
+    """
 
     pauses: bool = True
     takes_signal_after: int = 1
     boots: bool = True
     reaches_runtime: bool = True
     becomes_ready: bool = True
+    has_network: bool = True
+    api_refuses: dict[str, Iterator[int]] = field(default_factory=dict)
     programs: dict[str, Program] = field(default_factory=lambda: dict(_PROGRAMS))
 
 

@@ -67,14 +67,16 @@ class Routes:
     def _events(self, request: Received, _: str) -> Answer:
         since = request.param("since")
         floor = int(float(since) * 10**9) if since else None
+        begin = 0 if floor is not None else len(self._state.events)
 
         async def stream() -> AsyncGenerator[bytes, None]:
-            position = 0 if floor is not None else len(self._state.events)
+            position = begin
             while True:
-                for event in self._state.events[position:]:
+                while position < len(self._state.events):
+                    event = self._state.events[position]
+                    position += 1
                     if (floor is None or event["timeNano"] >= floor) and has_labels(event["Actor"]["Attributes"], request.filters):
                         yield json.dumps(event).encode() + b"\n"
-                position = len(self._state.events)
                 await self._state.event_added.wait()
 
         return Answer(stream=stream(), headers={"Content-Type": "application/json"})

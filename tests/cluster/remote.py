@@ -27,6 +27,7 @@ from kindasync.docker.system import system_info
 NAMESPACE = "kindasync-remote"
 HERE, THERE = "10.231.7.1", "10.231.7.2"
 PORT = 2376
+DISK = "6g"
 UP_S = 60.0
 
 
@@ -63,8 +64,10 @@ def _namespace() -> Iterator[None]:
 
 @contextmanager
 def _dockerd(directory: Path) -> Iterator[None]:
-    """dockerd in the namespace. (`ip netns exec` would hide the cgroup mounts from it.)"""
+    """dockerd in the namespace, on a small disk. (`ip netns exec` would hide the cgroup mounts from it.)"""
     _make_certificates(directory)
+    (directory / "data").mkdir()
+    _run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", f"{directory}/data")
     running = _running_dockerd()
     command = [
         "nsenter", f"--net=/run/netns/{NAMESPACE}", running,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import socket
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -15,7 +15,6 @@ import pytest
 from kindasync import AlreadyExists, Cluster, ConfigInvalid, Engine, KindasyncError, events
 from kindasync.docker.containers import container_kill
 from kindasync.docker.images import image_import, image_remove
-from kindasync.docker.system import system_info
 from kindasync.errors import BootFailed, ImageUnusable, StepFailed
 from tests.cluster.conftest import Left, look
 
@@ -84,18 +83,12 @@ async def test_a_name_that_is_none(before: Left) -> None:
     assert "Not_A_Name" in str(error)
 
 
-async def test_an_asked_port_that_is_taken(before: Left, name: str) -> None:
+async def test_an_asked_port_that_is_taken(cluster: Cluster, before: Left, name: str) -> None:
     """It is the user's to free."""
-    async with Engine.of(None).connect() as connection:
-        address = (await system_info(connection)).publish_address
-    if address != "127.0.0.1":
-        pytest.skip("the Engine's host is another one: no port of it can be taken here")
-    with socket.socket() as taken:
-        taken.bind((address, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {"apiServerPort": port}}
-        error = await refused(StepFailed, name=name, config=config)
+    port = urlsplit(cluster.kubeconfig["clusters"][0]["cluster"]["server"]).port
+    config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {"apiServerPort": port}}
+
+    error = await refused(StepFailed, name=name, config=config)
 
     assert str(port) in str(error)
     assert "port" in error.hint

@@ -197,3 +197,14 @@ def test_namespace(kind_cluster, kind_namespace):
 
     assert b"2 passed" in result.stdout, result.stdout.decode()
     assert [each for each in await Cluster.list(engine=engine) if each.startswith("pytest-")] == []
+
+
+async def test_behind_a_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in a cluster goes through it; what comes from outside, such as an image that is not there, does."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    async with Cluster.running(name=name) as cluster:
+        (node,) = cluster.nodes
+        environment = (await node.exec(["sh", "-c", "tr '\\0' '\\n' </proc/$(pidof containerd)/environ"])).text
+
+    assert "HTTPS_PROXY=http://proxy.invalid:3128" in environment
+    assert f"{name}-control-plane" in environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -51,13 +52,22 @@ async def test_the_first_program(tmp_path: Path) -> None:
 
 
 async def test_the_first_test(tmp_path: Path) -> None:
-    """The example passes, here by pytest-asyncio."""
+    """The example passes."""
     (tmp_path / "test_example.py").write_text(blocks("python")[1])
-    options = ["-q", "-p", "no:anyio", "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+
+    result = await anyio.run_process([sys.executable, "-m", "pytest", "-q", str(tmp_path)], cwd=tmp_path, check=False)
+
+    assert b"1 passed" in result.stdout, result.stdout.decode()
+
+
+async def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    """One cluster for tests of all kinds."""
+    shutil.copy(ROOT / "docs/example/test_kind_cluster.py", tmp_path)
+    options = ["-q", "-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function"]
 
     result = await anyio.run_process([sys.executable, "-m", "pytest", *options, str(tmp_path)], cwd=tmp_path, check=False)
 
-    assert b"1 passed" in result.stdout, result.stdout.decode()
+    assert b"3 passed" in result.stdout, result.stdout.decode()
 
 
 async def test_the_quickstart() -> None:

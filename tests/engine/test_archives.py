@@ -158,6 +158,34 @@ async def test_stat_of_file_directory_and_link(lab: Lab) -> None:
     assert through == file
 
 
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("one", "/kind/dir/file"),
+        ("two", "/kind/dir/file"),  # by way of "one"
+        ("absolute", "/kind/version"),
+        ("through", "/kind/dir/file"),  # by way of a directory that is a link
+        ("outside", "/kind/version"),  # ".." ends at the root
+        ("dangling", "/kind/none"),
+    ],
+)
+async def test_the_target_of_a_link_is_the_end_of_its_chain(lab: Lab, link: str, target: str) -> None:
+    """As a path in the container, be it there or not."""
+    container = await lab.created()
+    links = {
+        "one": "dir/file",
+        "two": "./one",
+        "absolute": "/kind/version",
+        "to-dir": "dir",
+        "through": "to-dir/file",
+        "outside": "../../../kind/version",
+        "dangling": "none",
+    }
+    await put_archive(lab.connection, container, "/kind", tar({"dir/file": b"12345"}, links=links))
+
+    assert (await path_stat(lab.connection, container, f"/kind/{link}")).link_target == target
+
+
 async def test_stat_of_a_path_that_is_not_there(lab: Lab) -> None:
     """NotFound, with the path."""
     container = await lab.created()

@@ -14,6 +14,7 @@ from kindasync.docker.containers import (
     container_export,
     container_inspect,
     container_kill,
+    container_list,
     container_logs,
     container_remove,
     container_start,
@@ -44,6 +45,18 @@ async def test_logs_of_a_container_without_a_terminal_are_unframed(lab: Lab) -> 
     output = await lab.output(container)
 
     assert sorted(output.replace(b"three", b"three\n").splitlines()) == [b"one", b"three", b"two"]
+
+
+@pytest.mark.parametrize(("tty", "expected"), [(True, b"one\r\ntwo\r\n"), (False, b"one\ntwo\n")], ids=["raw", "framed"])
+async def test_logs_of_a_container_from_the_list(lab: Lab, tty: bool, expected: bytes) -> None:
+    """The list does not say whether it has a terminal: that is asked."""
+    argv = lab.bash("echo one; echo two", stdout=b"one\ntwo\n")
+    container = await lab.running(lab.spec(*argv, tty=tty))
+    await container_wait(lab.connection, container.id)
+    (listed,) = await container_list(lab.connection, labels=lab.labels)
+
+    assert (listed.tty, container.tty) == (None, tty)
+    assert await lab.output(listed) == expected
 
 
 async def test_logs_of_a_container_that_was_never_started_are_empty(lab: Lab) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from kindasync.docker import Connection, containers
+from kindasync.docker._engine import Call
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import (
     Bind,
@@ -25,8 +27,8 @@ from kindasync.docker.containers import (
 )
 from kindasync.docker.execs import container_exec
 from kindasync.docker.volumes import volume_create, volume_list
-from kindasync.errors import ApiError, Conflict, NotFound
-from kindasync.testing import ProgramResult
+from kindasync.errors import ApiError, Conflict, EngineTimeout, NotFound
+from kindasync.testing import FakeEngine, ProgramResult
 from tests.engine.lab import NODE_IMAGE, Lab
 
 pytestmark = pytest.mark.anyio
@@ -325,6 +327,70 @@ async def test_remove_of_what_is_gone_is_no_error(lab: Lab) -> None:
     await container_remove(lab.connection, container_id)
 
 
+async def test_removals_at_once_all_end_with_the_container_gone(lab: Lab) -> None:
+    """Whoever is told that another one is at it waits for that: the name is free for each of them."""
+    container = await lab.running(lab.spec(volumes=("/var",)))
+    seen: list[set[str]] = []
+
+    async def remove() -> None:
+        await container_remove(lab.connection, container.id)
+        seen.append({each.id for each in await container_list(lab.connection, labels=lab.labels)})
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(remove)
+
+    assert seen == [set()] * 3
+
+
+IN_PROGRESS = "removal of container 0123456789ab is already in progress"
+
+
+async def test_a_removal_by_others_is_awaited(fake: FakeEngine, connection: Connection) -> None:
+    """It counts as removed when it is gone, not when somebody says that it goes."""
+    container = await Lab(connection, fake, "docker-26").running()
+    fake.fail("ContainerDelete", status=409, message=IN_PROGRESS)
+    ended = anyio.Event()
+
+    async def remove() -> None:
+        await container_remove(connection, container.id)
+        ended.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(remove)
+            await anyio.to_thread.run_sync(fake.wait_request, "ContainerWait")
+            assert not ended.is_set()
+            await container_remove(connection, container.id)  # what the others are at
+
+    assert [request.param("condition") for request in fake.requests_of("ContainerWait")] == ["removed"]
+    assert len(fake.requests_of("ContainerDelete")) == 2
+
+
+async def test_a_removal_by_others_that_has_just_ended_counts(fake: FakeEngine, connection: Connection) -> None:
+    """There is nothing left to wait for."""
+    container = await Lab(connection, fake, "docker-26").running()
+    fake.fail("ContainerDelete", status=409, message=IN_PROGRESS)
+    fake.fail("ContainerWait", status=404, message=f"No such container: {container.id}")
+
+    await container_remove(connection, container.id)
+
+
+async def test_a_removal_by_others_that_does_not_end_is_an_error(
+    fake: FakeEngine, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After REMOVED_BY_OTHERS_S, with what to do."""
+    monkeypatch.setattr(containers, "REMOVED_BY_OTHERS_S", 0.1)
+    container = await Lab(connection, fake, "docker-26").running()
+    fake.fail("ContainerDelete", status=409, message=IN_PROGRESS)
+
+    with anyio.fail_after(10), pytest.raises(EngineTimeout, match="is still being removed") as caught:
+        await container_remove(connection, container.id)
+
+    assert (caught.value.why, caught.value.hint) == ("it is still there after 0.1 s", "try again")
+
+
 async def test_a_name_is_free_again_after_the_removal(lab: Lab) -> None:
     """At once."""
     await container_remove(lab.connection, await lab.created(name="a"))
@@ -421,6 +487,18 @@ async def test_a_published_port_is_in_force_while_the_container_runs(lab: Lab) -
     assert port.host_port > 0
     assert (port.container_port, port.host_ip) == (80, "127.0.0.1")
     assert listed.ports == (port,)
+
+
+async def test_a_range_of_ports_is_told_by_its_first(lab: Lab) -> None:
+    """Other programs ask for ranges (`docker create -p 28000-28010:80`); which one it gets shows at start."""
+    body = lab.spec(network_mode="", ports=(PortBinding(container_port=80, host_ip="127.0.0.1"),)).to_wire()
+    body["HostConfig"]["PortBindings"]["80/tcp"][0]["HostPort"] = "28000-28010"
+    call = Call("ContainerCreate", "POST", "/containers/create", params={"name": lab.name("a")}, json=body)
+    container_id = (await lab.connection.request_json(call))["Id"]
+
+    (port,) = (await container_inspect(lab.connection, container_id)).ports
+
+    assert (port.container_port, port.host_ip, port.host_port) == (80, "127.0.0.1", 28000)
 
 
 async def test_a_port_that_is_taken_shows_at_start(lab: Lab) -> None:

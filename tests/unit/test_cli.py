@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.unit.leftovers import look, nothing_left
 
 NODE = "demo-control-plane"
 IMAGE = "kindasync/node:v1.37.2"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -192,10 +193,24 @@ def test_retain(run: Run, fake: FakeEngine) -> None:
     assert "note: retained: docker exec" in ran.err
 
 
-def test_a_kubeconfig_that_cannot_be_changed(run: Run, fake: FakeEngine, home: Path) -> None:
+@pytest.mark.parametrize("content", ["- not a kubeconfig\n", "clusters: [x]\n", "{"])
+def test_a_kubeconfig_that_cannot_be_changed(run: Run, fake: FakeEngine, home: Path, content: str) -> None:
+    """Is refused before anything is made."""
+    (home / ".kube").mkdir()
+    (home / ".kube/config").write_text(content)
+
+    with nothing_left(fake, home):
+        ran = run("create", "cluster", "--name", "demo")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert f"ERROR: {home}/.kube/config is not a kubeconfig\n  why: " in ran.err
+    assert fake.requests == []
+
+
+def test_a_kubeconfig_that_cannot_be_changed_any_more(run: Run, fake: FakeEngine, home: Path) -> None:
     """The cluster stays: the error says so, and how to get at it."""
     (home / ".kube").mkdir()
-    (home / ".kube/config").write_text("- not a kubeconfig\n")
+    fake.on("ContainerStart", lambda: (home / ".kube/config").write_text("- not a kubeconfig\n"))
 
     ran = run("create", "cluster", "--name", "demo")
 
@@ -363,6 +378,23 @@ def test_delete_clusters_goes_on_after_a_failure(run: Run, fake: FakeEngine) -> 
     assert list(fake.containers) == ["a-control-plane"]
 
 
+def test_delete_clusters_goes_on_after_a_kubeconfig_that_cannot_be_changed(
+    run: Run, fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is deleted from the Engine; each failure is said."""
+    for name in ("a", "b"):
+        run("create", "cluster", "--name", name)
+    (home / "directory").mkdir()
+    monkeypatch.setenv("KUBECONFIG", str(home / "directory"))
+
+    ran = run("delete", "clusters", "--all")
+
+    assert ran.code == 1
+    assert ran.err.count(f"ERROR: cannot change {home}/directory\n  why: Is a directory") == 2
+    assert "Deleted clusters" not in ran.err
+    assert fake.containers == {}
+
+
 def test_events_of_a_delete(run: Run) -> None:
     """As for a create."""
     run("create", "cluster", "--name", "demo")
@@ -441,11 +473,18 @@ def test_completion(run: Run, shell: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "No such command 'nonsense'"),
+        (["nonsense"], 'ERROR: there is no command "kindasync nonsense"\n  try: kindasync --help\n'),
+        (["creat", "cluster"], 'ERROR: there is no command "kindasync creat"; did you mean create?\n'),
+        (["get", "cluster"], 'ERROR: there is no command "kindasync get cluster"; did you mean clusters?\n  try: kindasync get --help\n'),
+        (["create", "cluster", "--nam", "x"], "ERROR: No such option '--nam'"),
         (["get", "clusters", "--nonsense"], "No such option '--nonsense'"),
         (["create", "cluster", "--wait", "long"], '"long" is not a duration'),
         (["create", "cluster", "--name", "Upper"], '"Upper" may only hold lower-case letters'),
-        (["create", "cluster", "--config", "/missing.yaml"], "/missing.yaml"),
+        (
+            ["create", "cluster", "--config", "/missing.yaml"],
+            "ERROR: cannot read the configuration /missing.yaml\n  why: No such file or directory\n  try: see that",
+        ),
+        (["create", "cluster", "--config", "/etc"], "ERROR: cannot read the configuration /etc\n  why: Is a directory\n"),
         (["create", "cluster", "--preload", "/missing.tar"], "/missing.tar"),
         (["create", "cluster", "--image", "nowhere/at-all:1"], "cannot be pulled"),
         (["get", "kubeconfig", "--name", "none"], 'there is no cluster "none"'),
@@ -604,6 +643,66 @@ def test_a_signal_at_the_very_end(fake: FakeEngine, home: Path) -> None:
     assert (contexts(kubeconfig) if kubeconfig.exists() else []) == (["kind-demo"] if fake.containers else [])
 
 
+def test_a_signal_while_somebody_holds_the_kubeconfig(fake: FakeEngine, home: Path) -> None:
+    """Or died with it locked: the wait is over at once, and everything is taken back."""
+    lock = home / ".kube/config.lock"
+    lock.parent.mkdir()
+    lock.touch(0)
+    before = look(fake, home)
+
+    with started(fake, "create", "cluster", "--name", "demo", "--events", "json") as process:
+        assert process.stdout is not None
+        while json.loads(process.stdout.readline())["event"] != "ClusterReady":
+            pass
+        fake.wait_idle()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert look(fake, home) == before
+
+
+@pytest.mark.parametrize(
+    ("at", "left"), [("boot", "container demo-control-plane"), ("kubeconfig", 'cluster "demo" could not be deleted whole')]
+)
+def test_a_signal_after_which_something_stays(fake: FakeEngine, home: Path, at: str, left: str) -> None:
+    """What could not be removed is said on stderr; the exit code is the signal's."""
+    fake.fail("ContainerDelete", message="device or resource busy")
+    fake.node.boots = at != "boot"
+    (home / ".kube").mkdir()
+    (home / ".kube/config.lock").touch(0)
+
+    with started(fake, "create", "cluster", "--name", "demo") as process:
+        fake.wait_request("ContainerKill")
+        if at == "kubeconfig":
+            assert process.stderr is not None
+            while "is ready after" not in process.stderr.readline():
+                pass
+            fake.wait_idle()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=15)
+
+    assert process.returncode == 130
+    assert f"  note: left behind: {left}" in err
+    assert "device or resource busy" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_ignored(fake: FakeEngine, number: signal.Signals) -> None:
+    """As nohup has it for SIGHUP, and a shell without job control for SIGINT of what it runs in the background."""
+    release = fake.hold("ContainerStart")
+
+    with started(fake, "create", "cluster", "--name", "demo", ignoring=[number]) as process:
+        fake.wait_request("ContainerStart")
+        process.send_signal(number)
+        release()
+        _, err = process.communicate(timeout=15)
+
+    assert process.returncode == 0
+    assert "interrupted" not in err
+    assert list(fake.containers) == [NODE]
+
+
 def test_a_signal_with_retain(fake: FakeEngine) -> None:
     """Keeps the node, and says so."""
     fake.node.boots = False
@@ -635,16 +734,22 @@ def test_a_signal_ends_a_delete(fake: FakeEngine, home: Path) -> None:
 
 
 class started:  # noqa: N801 (a context manager that reads as a word)
-    """The command in a process of its own; it is killed if it has not ended."""
+    """The command in a process of its own, which ignores no signals but `ignoring`; it is killed if it has not ended."""
 
-    def __init__(self, fake: FakeEngine, *arguments: str) -> None:
+    def __init__(self, fake: FakeEngine, *arguments: str, ignoring: Sequence[signal.Signals] = ()) -> None:
         self._arguments = [sys.executable, "-m", "kindasync", *arguments]
         self._environment = {**os.environ, "DOCKER_HOST": fake.url}
+        self._ignoring = ignoring
 
     def __enter__(self) -> subprocess.Popen[str]:
-        self._process = subprocess.Popen(
-            self._arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, env=self._environment
-        )
+        ours = {each: signal.signal(each, signal.SIG_IGN if each in self._ignoring else signal.SIG_DFL) for each in SIGNALS}
+        try:
+            self._process = subprocess.Popen(
+                self._arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, env=self._environment
+            )
+        finally:
+            for number, handler in ours.items():
+                signal.signal(number, handler)
         return self._process
 
     def __exit__(self, *_: object) -> None:

@@ -197,4 +197,4 @@ def test_a_mistake_exits_with_1(arguments: list[str], capsys: pytest.CaptureFixt
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert "Error" in err
+    assert err.startswith("ERROR: ")

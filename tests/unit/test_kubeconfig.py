@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kindasync.errors import KindasyncError
-from kindasync.kubeconfig import context_name, for_cluster, merge, merged_paths, remove, target_path
+from kindasync.kubeconfig import context_name, for_cluster, merge, merged_paths, remove, shape_problem, target_path
 
 ADMIN_CONF: Mapping[str, Any] = {
     "apiVersion": "v1",
@@ -71,6 +71,25 @@ def test_an_admin_conf_of_several_clusters_is_refused(key: str, value: object) -
     """Which of them is meant nobody could tell."""
     with pytest.raises(KindasyncError, match=f"exactly one of {key}"):
         for_cluster({**ADMIN_CONF, key: value}, "demo", "https://127.0.0.1:20001")
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (None, ""),
+        ({}, ""),
+        (OTHERS, ""),
+        ({"clusters": None, "users": []}, ""),
+        ("text", "it is YAML, but no mapping"),
+        ([], "it is YAML, but no mapping"),
+        ({"clusters": {}}, "clusters is no list"),
+        ({"users": "me"}, "users is no list"),
+        ({"contexts": [{"name": "a"}, "b"]}, "contexts[1] is no mapping"),
+    ],
+)
+def test_what_is_no_kubeconfig(document: object, problem: str) -> None:
+    """Is said to be none, with the place, before somebody merges into it."""
+    assert shape_problem(document) == problem
 
 
 @pytest.mark.parametrize("existing", [None, {}])

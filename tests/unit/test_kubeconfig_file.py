@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from unittest.mock import Mock
 import pytest
 import yaml
 
-from kindasync.cluster._kubeconfig_file import add, change, take_out
+from kindasync.cluster._kubeconfig_file import add, change, check, take_out
 from kindasync.errors import KindasyncError
 from kindasync.kubeconfig import for_cluster
 
@@ -189,6 +190,85 @@ def test_what_is_no_kubeconfig_is_not_touched(file: Path, home: Path, content: b
     assert [path.name for path in file.parent.iterdir()] == ["config"]
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("clusters: [x]", "clusters[0] is no mapping"),
+        ("contexts:\n- name: a\n- [b]", "contexts[1] is no mapping"),
+        ("users: {}", "users is no list"),
+    ],
+)
+def test_entries_that_are_none_are_said_to_be(file: Path, home: Path, content: str, why: str) -> None:
+    """Before a cluster is made, and when its entries are added or taken out."""
+    file.write_text(content)
+
+    for use in (lambda: check(None), lambda: add(kubeconfig("demo"), None), lambda: take_out("demo", None)):
+        with pytest.raises(KindasyncError) as refused:
+            use()
+        assert (refused.value.what, refused.value.why) == (f"{file} is not a kubeconfig", why)
+
+    assert file.read_text() == content
+
+
+SECRETS = [
+    "*s3cret",
+    "!s3cret",
+    "!s3'cret",
+    "!s3\"cr'et",
+    "!s3!cret",
+    "!!int s3cret",
+    "!!bool s3cret",
+    "!!timestamp s3cret",
+    "s3cret: x",
+    "[s3cret",
+    "'s3cret",
+]
+
+
+@pytest.mark.parametrize("value", SECRETS)
+def test_what_is_wrong_is_said_without_the_text(file: Path, home: Path, value: str) -> None:
+    """The line may hold a token or a password, also as what YAML takes for an alias or a tag."""
+    file.write_text(f"users:\n- user:\n    token: {value}\n")
+
+    with pytest.raises(KindasyncError, match="not YAML") as refused:
+        check(None)
+
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "cret" not in shown
+
+
+def test_where_it_is_wrong_is_said(file: Path, home: Path) -> None:
+    """In the parser's words, with line and column."""
+    file.write_text("users:\n\t- name: me\n")
+
+    with pytest.raises(KindasyncError) as refused:
+        check(None)
+
+    assert refused.value.why == "not YAML: found character '\\t' that cannot start any token, in line 2, column 1"
+
+
+@pytest.mark.parametrize(
+    "word", ["on", "off", "yes", "No", "y", "n", "0123", "0o17", "0x1F", "1_000", "1e3", "12:34", "2026-01-02", "=", ".inf"]
+)
+def test_plain_words_stay_what_they_say(file: Path, home: Path, word: str) -> None:
+    """`name: on` is not written as `name: true`; and what is written is a text for readers of YAML 1.1 and 1.2: it has quotes."""
+    file.write_text(f"clusters:\n- name: {word}\n")
+
+    add(kubeconfig("demo"), None)
+
+    assert f"- name: '{word}'\n" in file.read_text()
+
+
+@pytest.mark.parametrize("plain", ["true", "False", "12", "-1", "0.5", "null"])
+def test_what_is_the_same_to_all_stays_plain(file: Path, home: Path, plain: str) -> None:
+    """Truths, decimal numbers and null."""
+    file.write_text(f"preferences:\n  a: {plain}\n")
+
+    add(kubeconfig("demo"), None)
+
+    assert f"  a: {plain.lower()}\n" in file.read_text()
+
+
 @pytest.mark.parametrize("content", ["", "# only a comment\n"])
 def test_an_empty_file_is_as_good_as_none(file: Path, home: Path, content: str) -> None:
     """kind leaves one behind when the last cluster goes."""
@@ -280,9 +360,49 @@ def test_a_lock_that_stays_is_an_error(shared: Path) -> None:
 
 @pytest.mark.parametrize("shared", [0o555], indirect=True)
 def test_a_directory_that_cannot_be_written_is_an_error_at_once(shared: Path) -> None:
-    """No lock is in the way: waiting would be in vain."""
-    with pytest.raises(PermissionError):
-        add(kubeconfig("demo"), shared)
+    """No lock is in the way: waiting would be in vain. It is seen before a cluster is made."""
+    for use in (lambda: check(shared), lambda: add(kubeconfig("demo"), shared)):
+        with pytest.raises(KindasyncError, match=f"cannot change {shared}\n  why: Permission denied"):
+            use()
+
+
+def test_a_check_makes_nothing(home: Path) -> None:
+    """Neither the file, nor a directory for it, nor a lock."""
+    check(None)
+    check(home / "not" / "there")
+
+    assert list(home.iterdir()) == []
+
+
+def test_a_file_that_is_a_directory(home: Path) -> None:
+    """Is an error in the form of all errors, whatever is asked of it."""
+    path = home / "directory"
+    path.mkdir()
+
+    for use in (lambda: check(path), lambda: add(kubeconfig("demo"), path), lambda: take_out("demo", path)):
+        with pytest.raises(KindasyncError, match=f"cannot change {path}\n  why: Is a directory"):
+            use()
+
+
+class Enough(Exception):
+    pass
+
+
+def test_the_wait_for_a_lock_can_be_ended(shared: Path) -> None:
+    """By what its waiter asks again and again; then nothing was changed."""
+    lock = lock_as_client_go(shared)
+    asked = []
+
+    def ask() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        add(kubeconfig("demo"), shared, while_waiting=ask)
+
+    assert lock.exists()
+    assert not shared.exists()
 
 
 def test_the_lock_is_held_while_editing(file: Path) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import anyio
 import pytest
 
-from kindasync.cluster import _control_plane  # noqa: F401 (pytester forgets what is imported only while it runs: seconds, each time)
+from kindasync import Cluster, pytest_plugin
+from kindasync.cluster import (
+    _control_plane,  # noqa: F401 (pytester forgets what is imported only while it runs: seconds, each time)
+    _namespaces,
+)
 from kindasync.testing import FakeEngine
+from kindasync.testing._api_server import FakeApiServer
 from tests.unit.leftovers import nothing_left
 
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:randomly")
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # without it, pytest-asyncio warns
 WITHOUT_PYTEST_ASYNCIO = (*OPTIONS, "-p", "no:asyncio")
+DELETE_IT = "*try: kindasync delete cluster --name pytest*"
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +203,74 @@ def test_the_cluster_can_be_chosen(pytester: pytest.Pytester, fake: FakeEngine) 
 
     assert fake.requests_of("ContainerCreate")[-1].json["Image"] == "mine:1"
     assert fake.containers == {}
+
+
+def test_workers_of_xdist_have_clusters_of_their_own(pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a session: of one name, all but one would find it taken. A cluster that is reused, they share."""
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    pytester.makepyfile("def test_it(kind_cluster, request): assert kind_cluster.name == request.config.getini('expected')")
+    pytester.makeconftest("def pytest_addoption(parser): parser.addini('expected', 'the name')")
+
+    run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "ci", "-o", "expected=ci-gw1").assert_outcomes(passed=1)
+    run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "ci", "--kind-reuse", "-o", "expected=ci").assert_outcomes(passed=1)
+
+
+def test_a_namespace_that_is_not_ready_is_deleted_too(pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test has an error; nothing of it stays in a cluster that others use."""
+    monkeypatch.setattr(_namespaces, "SERVICE_ACCOUNT_S", 0.0)
+    pytester.makepyfile("def test_one(kind_namespace): pass")
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*waited 0 s in vain for the default ServiceAccount of namespace*"])
+    (made,) = [each["metadata"]["name"] for each in fake.api_objects("pytest-control-plane") if each["kind"] == "Namespace"]
+    assert f"DELETE /api/v1/namespaces/{made}" in fake.api_requests("pytest-control-plane")
+
+
+def test_a_half_made_cluster_is_not_reused(pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it may still be at work: it is waited for. If it does not become ready, the error says what to do."""
+    monkeypatch.setattr(pytest_plugin, "READY_S", 0.2)
+    fake.node.becomes_ready = False
+    anyio.run(lambda: Cluster.create("pytest", engine=fake.url, wait_s=0))
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+
+    early = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse")
+    fake.node.becomes_ready = True
+    later = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse")
+
+    early.assert_outcomes(errors=1)
+    early.stdout.fnmatch_lines(['*cluster "pytest" is there, but cannot be reused', "*node pytest-control-plane: not seen*", DELETE_IT])
+    later.assert_outcomes(passed=1)
+
+
+def test_a_cluster_without_a_kubeconfig_is_not_reused(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """Its maker died early."""
+    labels = {"io.x-k8s.kind.cluster": "pytest", "io.x-k8s.kind.role": "control-plane"}
+    fake.add_container("pytest-control-plane", "kindasync/node:v1.37.2", labels=labels)
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(['*cluster "pytest" is there, but cannot be reused', DELETE_IT])
+
+
+def test_a_cluster_without_a_pod_network_can_be_reused(
+    pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its nodes become Ready when the suite has given it one: the configuration says so."""
+    observed = FakeApiServer._observed
+    unready = {"metadata": {"name": "pytest-control-plane"}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    monkeypatch.setattr(FakeApiServer, "_observed", lambda self, path: unready if path == "/api/v1/nodes" else observed(self, path))
+    monkeypatch.setattr(pytest_plugin, "READY_S", 0.5)
+    pytester.makefile(".yaml", cluster="kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  disableDefaultCNI: true\n")
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+
+    for _ in range(2):
+        run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse", "--kind-config", "cluster.yaml").assert_outcomes(passed=1)
+
+    assert len(fake.requests_of("ContainerStart")) == 1
 
 
 def test_the_plugin_imports_nothing_until_it_is_used(pytester: pytest.Pytester) -> None:

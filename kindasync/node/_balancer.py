@@ -1,0 +1,58 @@
+"""The balancer: one address for the API servers of several control planes; haproxy from the node image, in a container of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kindasync.docker.containers import ContainerSpec, PortBinding
+from kindasync.node._kubeadm import API_PORT
+
+CONFIG_PATH = "/kind/haproxy.cfg"
+# TLS goes through untouched. A backend that does not answer twice is out within 3 s, with its connections: clients make new ones.
+# Backends are names, which Docker's resolver knows: a node that comes back with another address is found again.
+_CONFIG = """\
+global
+  log stdout format raw daemon notice
+  maxconn 4096
+resolvers docker
+  nameserver dns 127.0.0.11:53
+  hold valid 2s
+defaults
+  mode tcp
+  log global
+  option dontlognull
+  option clitcpka
+  timeout connect 3s
+  timeout check 1s
+  timeout client 1h
+  timeout server 1h
+  default-server check check-ssl verify none inter 1s fall 2 rise 1 on-marked-down shutdown-sessions init-addr libc,none resolvers docker
+frontend api
+  bind :::{port} v4v6
+  default_backend control-planes
+backend control-planes
+  option httpchk GET /readyz
+"""
+
+
+def config(control_planes: Sequence[str]) -> str:
+    """haproxy's configuration for control planes, by their names."""
+    servers = (f"  server {name} {name}:{API_PORT}\n" for name in control_planes)
+    return _CONFIG.format(port=API_PORT) + "".join(servers)
+
+
+def balancer_spec(*, name: str, image: str, labels: Mapping[str, str], network: str, address: str, port: PortBinding) -> ContainerSpec:
+    """The balancer's container: nothing of systemd, no privileges; it is there again after a restart of the Engine."""
+    return ContainerSpec(
+        image=image,
+        hostname=name,
+        labels=labels,
+        entrypoint=("haproxy", "-W", "-db", "-f", CONFIG_PATH),
+        cmd=(),
+        stop_signal="SIGTERM",  # the image's is for systemd
+        restart_policy="on-failure",
+        restart_retries=1,
+        ports=(port,),
+        network=network,
+        ipv4_address=address,
+    )

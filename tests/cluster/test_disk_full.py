@@ -1,0 +1,49 @@
+"""A full disk. Run by `nox -s remote`, whose Engine has a small one of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from kindasync import Cluster, Engine
+from kindasync.docker.system import system_info
+from kindasync.errors import StepFailed
+from tests.cluster.conftest import look
+
+pytestmark = [pytest.mark.anyio, pytest.mark.remote]
+MIB = 1 << 20
+END_S = 12.0
+
+
+@pytest.fixture
+async def leave_free(anyio_backend: str) -> AsyncIterator[Callable[[int], None]]:
+    """Fills the Engine's disk but for so many MiB."""
+    async with Engine.of(None).connect() as connection:
+        filler = Path((await system_info(connection)).data_root) / "filler"
+
+    def fill(mib: int) -> None:
+        size = shutil.disk_usage(filler.parent).free - mib * MIB
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+    yield fill
+    filler.unlink()
+
+
+@pytest.mark.parametrize("mib", [0, 1, 100])
+async def test_a_full_disk(leave_free: Callable[[int], None], own_home: Path, name: str, mib: int) -> None:
+    """Said at once, with what to do, whichever step notices it; and everything is as before."""
+    before = await look(own_home)
+    leave_free(mib)
+
+    with anyio.fail_after(END_S), pytest.raises(StepFailed) as caught:
+        await Cluster.create(name)
+
+    assert "space" in str(caught.value)
+    assert "free disk space" in caught.value.hint
+    assert await look(own_home) == before

@@ -1,0 +1,208 @@
+"""Progress on a terminal: what people see of an operation while it runs, and what is left of that on their screen."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
+
+import pytest
+
+from kindasync import events
+from kindasync.cli._progress import Listener, _Live, is_fancy, listener
+from kindasync.testing import FakeEngine
+
+COLUMNS = 100
+PIECE = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
+NODE = "demo-control-plane"
+
+
+class Terminal(io.StringIO):
+    """A stderr that is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def screen(output: str) -> list[str]:
+    """The lines on a terminal after `output`, as far as a live table moves its cursor."""
+    lines, row, column = [""], 0, 0
+    for match in PIECE.finditer(output):
+        argument, command, control, text = match.groups()
+        if command == "A":
+            row -= int(argument or 1)
+        elif command == "K":
+            lines[row] = ""
+        elif control == "\r":
+            column = 0
+        elif control == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif text:
+            lines[row] = lines[row].ljust(column)[:column] + text + lines[row][column + len(text) :]
+            column += len(text)
+    return [line.rstrip() for line in lines]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """One of 100 columns, which wants a table."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    monkeypatch.setenv("LINES", "24")
+    for variable in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(variable, raising=False)
+    return Terminal()
+
+
+@contextmanager
+def listening(terminal: Terminal) -> Iterator[Listener]:
+    """The listener for one operation, as on that terminal."""
+    with redirect_stderr(terminal), listener("Creating …", as_json=False, quiet=False) as see:
+        assert see is not None
+        yield see
+
+
+def shown(terminal: Terminal, *seen: events.Event) -> list[str]:
+    """The lines that are on it after these events."""
+    with listening(terminal) as see:
+        for event in seen:
+            see(event)
+    return screen(terminal.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("env", "fancy"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "st-256color"}, False),
+        ({"NO_COLOR": ""}, False),
+        ({"CI": "true"}, False),
+    ],
+)
+def test_where_there_is_a_table(env: dict[str, str], fancy: bool) -> None:
+    """On terminals that can move their cursor, unless plain output is asked for; NO_COLOR counts even if it is empty, as for kind."""
+    assert is_fancy(Terminal(), env) is fancy
+    assert not is_fancy(io.StringIO(), env)
+
+
+def test_what_runs_shows_how_long_it_takes(terminal: Terminal) -> None:
+    """A node since the operation began, a step of a build since its own begin; what has ended keeps its time."""
+    now = iter([100.0])
+    with redirect_stderr(terminal), _Live("Creating …", clock=lambda: next(now, 109.0)) as live:
+        for event in (
+            events.NodePaused(cluster="demo", node=NODE, duration_s=1, monotonic_s=2.0),
+            events.BuildStepStarted(step="compile", monotonic_s=5.0),
+            events.BuildOutput(subject="compile", line="go build", current=1, monotonic_s=6.0),
+            events.BuildStepStarted(step="fetch", monotonic_s=5.0),
+            events.BuildStepEnded(step="fetch", duration_s=1.5, monotonic_s=6.5),
+            events.NodeReady(cluster="demo", node="demo-worker", duration_s=1, monotonic_s=7.0),
+        ):
+            live.see(event)
+
+    title, *rows, _ = screen(terminal.getvalue())
+    assert title.split() == ["Creating", "…", "9", "s"]
+    assert [row.split()[1:] for row in rows] == [
+        [NODE, "9.0", "s", "paused", "before", "its", "boot"],
+        ["compile", "4.0", "s", "go", "build"],
+        ["fetch", "1.5", "s", "done"],
+        ["demo-worker", "7.0", "s", "Ready"],
+    ]
+
+
+def test_text_from_outside_is_no_markup(terminal: Terminal) -> None:
+    """A path in brackets is a path, not a tag that lacks its other end."""
+    warning, *_, step, state, hook, _ = shown(
+        terminal,
+        events.Warned(message="mount [/etc/x] [bold]and :smile:"),
+        events.BuildOutput(subject="step [/a]", line="[/b] [red]line", current=1),
+        events.ReadinessObserved(cluster="demo", subject="node demo", state="[/c]"),
+        events.HookEnded(cluster="demo", node="n", hook="<lambda>[/]", duration_s=1),
+    )
+
+    assert warning == "mount [/etc/x] [bold]and :smile:"
+    assert "step [/a]" in step
+    assert "[/b] [red]line" in step
+    assert "node demo: [/c]" in state
+    assert "hook <lambda>[/] has run" in hook
+
+
+def test_text_from_outside_cannot_move_the_cursor(terminal: Terminal) -> None:
+    """One line for each, without what a program's own progress does to a terminal."""
+    lines = shown(terminal, events.BuildOutput(subject="step", line="\x1b[2J10 %\r20 %\n\x1b[31mred\x1b[0m\x1bc\x9b2Jend", current=1))
+
+    assert not re.search(r"\x1b\[2J|\x1bc|\x9b", terminal.getvalue())
+    assert lines[1].endswith("10 % 20 % redc2Jend")
+
+
+def test_the_image_has_an_end(terminal: Terminal) -> None:
+    """When it was pulled."""
+    lines = shown(
+        terminal,
+        events.ImagePullProgress(cluster="demo", subject="layer", current=1024, total=2048),
+        events.ImagePulled(cluster="demo", image="kindest/node:v1", duration_s=3, monotonic_s=3.2),
+    )
+
+    assert lines[1].split() == ["✓", "image", "3.2", "s", "pulled", "kindest/node:v1"]
+
+
+def test_a_failure_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
+    """The cursor can be seen, and the table is there once, in its last state."""
+    with suppress(ZeroDivisionError), listening(terminal) as see:
+        see(events.NodePaused(cluster="demo", node=NODE, duration_s=1))
+        see(events.StepFailed(cluster="demo", node=NODE, step="boot", error="it died"))
+        raise ZeroDivisionError
+
+    output = terminal.getvalue()
+    assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
+    assert [line.split(" ", 1)[0] for line in screen(output)] == ["", "✗", ""]
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:
+    """What was said meanwhile stays above the table, which is there once."""
+    fake.node.becomes_ready = False
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
+    environment |= {"DOCKER_HOST": fake.url, "TERM": "xterm-256color"}
+    command = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from kindasync.cli._main import run; run()"
+
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "create", "cluster", "--name", "demo"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        output = b""
+        try:
+            while piece := os.read(ours, 65536):
+                if b"control plane initialised" in piece and b"control plane initialised" not in output:
+                    os.write(ours, b"\x03")
+                output += piece
+        except OSError:  # Linux: the other end was closed
+            pass
+        finally:
+            os.close(ours)
+        code = process.wait(timeout=15)
+
+    text = output.decode()
+    lines = screen(text)
+    assert code == 130
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert [line for line in lines if "interrupted" in line] == ["interrupted: ending what was begun; this takes a few seconds"]
+    assert len([line for line in lines if 'Creating cluster "demo"' in line]) == 1
+    assert [line.split()[:2] for line in lines[-3:]] == [["✓", "demo"], ["✓", NODE], []]
+    assert fake.containers == {}
