@@ -101,7 +101,7 @@ def create_cluster(
             raise
 
     with listener(f'Creating cluster "{wanted}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
-        cluster, path = run(operation)
+        cluster, path = run(operation, last=True)
     context = cluster.kubeconfig["current-context"]
     click.echo(f'Set kubectl context to "{context}" in {path}\n\n    kubectl cluster-info --context {context}\n', err=True)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from kindasync.cli._running import signals_kept
 from kindasync.errors import KindasyncError
 
 
@@ -145,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit code: 0, or 1 for any error, as kind has it; 128 and its number after a signal."""
     settings = Settings()
     with ExitStack() as stack:
+        if argv is not None:  # of a process that goes on
+            stack.enter_context(signals_kept())
         try:
             settings, arguments = split_settings(sys.argv[1:] if argv is None else argv)
             if settings.quiet:

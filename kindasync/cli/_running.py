@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import anyio
@@ -18,33 +19,47 @@ Result = TypeVar("Result")
 SIGNALS = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(operation: Callable[[], Awaitable[Result]]) -> Result:
+def run(operation: Callable[[], Awaitable[Result]], *, last: bool = False) -> Result:
     """Run `operation`. A signal cancels it, once: further ones change nothing about a clean-up that has begun.
 
-    Signals that the caller has this process ignore, as nohup does, stay ignored.
+    Signals that the caller has this process ignore, as nohup does, stay ignored. `last`: the command has done its work with it, so
+    signals that come when it has succeeded are too late, and ignored.
     Raises: what `operation` raises; click's Exit with 128 + the signal's number if one ended it, after its notes were printed.
     """
-    signals = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
     received: list[int] = []
     results: list[Result] = []
     notes: list[str] = []
 
     async def main() -> None:
-        scope = anyio.CancelScope()
-        async with anyio.create_task_group() as tasks:
-            with anyio.open_signal_receiver(*signals) if signals else nullcontext() as arriving:
-                if arriving is not None:
-                    tasks.start_soon(_listen, arriving, scope, received)
-                with scope:
-                    try:
-                        results.append(await operation())
-                    except anyio.get_cancelled_exc_class() as error:
-                        notes.extend(getattr(error, "__notes__", ()))
-                        raise
-                tasks.cancel_scope.cancel()
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
 
-    with one_error():
-        anyio.run(main)
+            def interrupt(number: int) -> None:
+                received.append(number)
+                scope.cancel()
+                if len(received) == 1:
+                    with suppress(OSError):  # the terminal may be what has gone
+                        _say("\ninterrupted: ending what was begun; this takes a few seconds")
+
+            for number in before:
+                signal.signal(number, lambda number, _: loop.call_soon_threadsafe(interrupt, number))
+            try:
+                results.append(await operation())
+            except anyio.get_cancelled_exc_class() as error:
+                notes.extend(getattr(error, "__notes__", ()))
+                raise
+            finally:
+                for number in before:
+                    signal.signal(number, signal.SIG_IGN)  # also while the interpreter shuts down, where no other handler lasts
+
+    try:
+        with one_error():
+            anyio.run(main)
+    finally:
+        if not (last and results):
+            for number, handler in before.items():
+                signal.signal(number, handler)
     if not results:
         for note in notes:
             _say(f"  note: {note}")
@@ -52,13 +67,15 @@ def run(operation: Callable[[], Awaitable[Result]]) -> Result:
     return results[0]
 
 
-async def _listen(signals: AsyncIterator[int], scope: anyio.CancelScope, received: list[int]) -> None:
-    async for number in signals:
-        received.append(number)
-        scope.cancel()
-        if len(received) == 1:
-            with suppress(OSError):  # the terminal may be what has gone
-                _say("\ninterrupted: ending what was begun; this takes a few seconds")
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Leave this process's signal handlers as they were, for one that goes on after a command."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

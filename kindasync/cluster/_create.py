@@ -150,7 +150,9 @@ def _warn(run: Run, plan: Plan) -> None:
         )
     for port in plan.first.spec.ports:
         if port.container_port == API_PORT and not (port.host_ip == "localhost" or ip_address(port.host_ip or "0.0.0.0").is_loopback):
-            text = f"the API server is published on {port.host_ip}:{port.host_port}: whoever reaches that can talk to it"
+            address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+            where = f"{address}:{port.host_port}" if port.host_port else address  # 0: the Engine picks one
+            text = f"the API server is published on {where}: whoever reaches that can talk to it"
             run.emit(events.Warned, node=plan.first.name, message=text)
 
 
@@ -193,10 +195,11 @@ class _Undo:
         left = await remove_run(run.connection, run.id, run.network, bus=run.bus, cluster=run.cluster)
         with suppress(EngineError):  # then the directory stays, for `delete` to remove
             directory = private_dir(self.engine_id, run.cluster)
-            if not left and directory not in kubeconfig_dirs(
-                await members(run.connection, run.cluster), run.cluster
-            ):  # of who has the name
+            others = await members(run.connection, run.cluster)  # who has the name; what is in the directory is theirs
+            if not left and not others:
                 left += forget(directory, bus=run.bus, cluster=run.cluster)
+            elif directory not in kubeconfig_dirs(others, run.cluster):
+                _state.remove_empty(directory)
         for each in left:
             error.add_note(f"left behind: {each}")
         run.emit(events.RolledBack, since=began, left_behind=tuple(each.what for each in left))

@@ -85,7 +85,7 @@ def write_kubeconfig(directory: Path, kubeconfig: dict[str, object]) -> Path:
 
 def forget(directory: Path) -> None:
     """Remove a cluster's kubeconfig, its directory, and those above it, below the home, that are empty then: they were made for it."""
-    for path in (directory / KUBECONFIG, *directory.glob(f".{KUBECONFIG}.*")):
+    for path in (directory / KUBECONFIG, *directory.glob(f".{KUBECONFIG}.*")) if directory.is_dir() else ():
         path.unlink(missing_ok=True)
     remove_empty(directory)
 

@@ -60,15 +60,18 @@ REQUESTS = [
     ("ContainerLogs", 1),
     ("GetContainerArchive", 1),
     ("PutContainerArchive", 1),
-    ("ContainerExec", 1),
+    ("ContainerExec", 1),  # of the disk, and beside it kubeadm's
+    ("ContainerExec", 2),
     ("ExecStart", 1),
+    ("ExecStart", 2),
     ("ExecInspect", 1),
+    ("ExecInspect", 2),
     ("GetContainerArchive", 2),
     ("ContainerKill", 1),
-    ("ContainerExec", 2),
-    ("ExecStart", 2),
+    ("ContainerExec", 3),
+    ("ExecStart", 3),
     ("GetContainerArchive", 3),
-    ("ExecInspect", 2),
+    ("ExecInspect", 3),
 ]
 MAKES = [("NetworkCreate", 1), ("ContainerCreate", 2), ("ContainerStart", 1)]
 WAYS = ["scope", "task"]

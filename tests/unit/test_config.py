@@ -146,6 +146,43 @@ def test_defaults(text: str) -> None:
     assert (config.control_planes, config.dns_search_text) == (1, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("nodes: [{role: ''}]", {"nodes": [{"role": ""}]}),
+        ("networking: {ipFamily: '', kubeProxyMode: ''}", {"networking": {"ipFamily": "", "kubeProxyMode": ""}}),
+        ('networking: {ipFamily: "", apiServerAddress: "", podSubnet: "", serviceSubnet: ""}', {"networking": {"podSubnet": ""}}),
+        ("nodes: [{image: '', role: }]", {"nodes": [{"image": "", "role": None}]}),
+    ],
+)
+def test_empty_words_are_as_good_as_not_given(text: str, data: Mapping[str, Any]) -> None:
+    """As for kind, whose fields of several words are Go strings: "" is their zero."""
+    assert load(HEAD + text) == load({**META, **data}) == ClusterConfig()
+
+
+def test_empty_words_below_nodes() -> None:
+    """Propagation and protocol."""
+    mount, port = {"hostPath": "/a", "containerPath": "/b"}, {"containerPort": 80}
+    empty = {"nodes": [{"extraMounts": [mount | {"propagation": ""}], "extraPortMappings": [port | {"protocol": "", "listenAddress": ""}]}]}
+
+    config = load({**META, **empty})
+
+    assert config == load({**META, "nodes": [{"extraMounts": [mount], "extraPortMappings": [port]}]})
+    assert config.nodes[0].extra_mounts[0].propagation is Propagation.NONE
+    assert config.nodes[0].extra_port_mappings[0].protocol is Protocol.TCP
+
+
+@pytest.mark.parametrize("field", ["kind", "apiVersion"])
+def test_what_is_required_may_not_be_empty(field: str) -> None:
+    """These have no default."""
+    assert problems(META | {field: ""}) == [f"{field}: is required"]
+
+
+def test_empty_labels_are_given() -> None:
+    """Only words that are one of several have a default to fall back to."""
+    assert load(HEAD + "nodes: [{labels: {a: ''}}]\nruntimeConfig: {api/all: ''}").nodes[0].labels == {"a": ""}
+
+
 def test_defaults_below_nodes() -> None:
     """A mount is writable and propagates nothing; a port is TCP, and picked; a node is a control plane."""
     config = load(HEAD + "nodes: [{extraMounts: [{hostPath: /a, containerPath: /b}], extraPortMappings: [{containerPort: 80}]}]")

@@ -200,6 +200,16 @@ def test_the_port_that_the_engine_picked_is_the_one_in_force() -> None:
     assert [(port.host_ip, port.host_port) for port in picked.ports] == [("0.0.0.0", 32768), ("::", 32768)]
 
 
+@pytest.mark.parametrize(("asked", "port"), [("", 0), ("0", 0), ("8000", 8000), ("8000-8010", 8000), (None, 0)])
+def test_the_port_that_another_program_asked_for(asked: str | None, port: int) -> None:
+    """Of a container that has not been started: `docker create -p 8000-8010:80` leaves a range."""
+    created = from_inspect(
+        RUNNING | {"HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": asked}]}}, "NetworkSettings": {"Ports": {}}}
+    )
+
+    assert created.ports == (PortBinding(container_port=80, protocol="tcp", host_ip="", host_port=port),)
+
+
 def test_nulls_are_as_good_as_nothing() -> None:
     """Go writes null for what is empty."""
     bare = from_inspect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import stat
@@ -597,6 +598,7 @@ async def test_a_signal_that_is_taken_is_not_repeated(fake: FakeEngine) -> None:
     assert fake.containers[NODE].signals == ["SIGUSR1"]
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_an_import_that_fails_is_told_at_once(fake: FakeEngine, home: Path) -> None:
     """The node says which archive, and does not come up."""
     fake.node.reaches_runtime = False
@@ -673,6 +675,7 @@ async def test_a_preloaded_archive_lands_in_the_node_with_its_progress_in_bytes(
     assert fake.containers[NODE].files["/kind/images/app.tar"] == archive.read_bytes()
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_hooks_failure_is_the_creates(fake: FakeEngine, home: Path) -> None:
     """A program that fails in it is a failed step, with its words."""
 
@@ -687,6 +690,7 @@ async def test_a_hooks_failure_is_the_creates(fake: FakeEngine, home: Path) -> N
     assert (failure.exit_code, failure.output_tail) == (1, "cat: /missing: No such file or directory")
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_preload_of_a_file_that_is_not_there_is_a_failed_step(fake: FakeEngine, home: Path, tmp_path: Path) -> None:
     """Named, with nothing left behind."""
 
@@ -697,6 +701,7 @@ async def test_a_preload_of_a_file_that_is_not_there_is_a_failed_step(fake: Fake
         await create(fake, before_boot=[hook])
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_hooks_own_exception_is_raised_as_it_is(fake: FakeEngine, home: Path) -> None:
     """It is the caller's; the failure is told as any other."""
     seen = Recording()
@@ -709,6 +714,42 @@ async def test_a_hooks_own_exception_is_raised_as_it_is(fake: FakeEngine, home: 
 
     assert seen.names[-1] == "RolledBack"
     assert "ZeroDivisionError" in seen.only(told.StepFailed).error
+
+
+@pytest.mark.usefixtures("nobody_dies")
+async def test_the_exceptions_of_a_hooks_own_tasks_are_told_before_the_roll_back(fake: FakeEngine, home: Path) -> None:
+    """All of them; one is raised, with the others as notes."""
+    seen = Recording()
+
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async def hook(node: PausedNode) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail(ZeroDivisionError("the caller's own")))
+            tasks.create_task(fail(KindasyncError("token abcdef.0123456789abcdef is unknown")))
+
+    with nothing_left(fake, home), pytest.raises(ZeroDivisionError, match="the caller's own") as raised:
+        await create(fake, before_boot=[hook], on_event=seen.keep)
+
+    assert raised.value.__notes__ == ["at the same time: token (withheld) is unknown"]
+    failed = seen.only(told.StepFailed)
+    assert (failed.node, failed.step.rpartition(".")[2]) == (NODE, "hook")
+    assert "ZeroDivisionError" in failed.error
+    assert "token (withheld) is unknown" in failed.error
+    assert seen.names.index("StepFailed") < seen.names.index("NodeRemoved") < seen.names.index("RolledBack")
+
+
+@pytest.mark.usefixtures("nobody_dies")
+async def test_a_group_of_a_hooks_own_tasks_is_not_raised(fake: FakeEngine, home: Path) -> None:
+    """Whoever catches KindasyncError has what was in it."""
+
+    async def hook(node: PausedNode) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(node.exec, ["cat", "/missing"])
+
+    with nothing_left(fake, home), pytest.raises(ExecFailed, match="cat /missing"):
+        await create(fake, before_boot=[hook])
 
 
 async def test_hooks_need_an_image_that_pauses(fake: FakeEngine, home: Path) -> None:
@@ -727,6 +768,7 @@ async def test_hooks_need_an_image_that_pauses(fake: FakeEngine, home: Path) -> 
 # -- waiting
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_wait_that_expires_is_an_error_that_names_what_was_seen_last(fake: FakeEngine, home: Path) -> None:
     """And everything is removed."""
     fake.node.becomes_ready = False
@@ -753,6 +795,7 @@ async def test_without_a_wait_create_returns_when_kubeadm_is_through(fake: FakeE
 # -- failures
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_retain_keeps_everything_and_says_so(fake: FakeEngine) -> None:
     """The error says how to look at the nodes and how to remove them; the events say it, too."""
     fake.node.becomes_ready = False
@@ -784,8 +827,10 @@ FULL = "write /var/lib/docker/overlay2/x: no space left on device"
         ("PutContainerArchive", 1),
         ("ContainerExec", 1),
         ("ContainerExec", 2),
+        ("ContainerExec", 3),
     ],
 )
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_full_disk_is_a_failed_step(fake: FakeEngine, home: Path, operation: str, nth: int) -> None:
     """Whatever the Engine refuses with it: its words, what to do, and nothing left behind."""
     fake.fail(operation, nth=nth, status=500, message=FULL)
@@ -829,6 +874,7 @@ ALWAYS_WHOLE = ("ContainerArchiveInfo", "PutContainerArchive")
 
 
 @pytest.mark.parametrize("operation", [operation for operation in OPERATIONS if operation not in ALWAYS_WHOLE])
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_connection_that_is_cut_is_an_error(fake: FakeEngine, home: Path, operation: str) -> None:
     """Whichever answer never comes, it is not taken for success, nor for the node's death; and everything is removed."""
     fake.cut(operation, nth=2 if operation == "ContainerCreate" else 1, after_bytes=None if operation in EMPTY else 0)
@@ -858,6 +904,7 @@ async def test_an_engine_that_vanishes_ends_the_create(fake: FakeEngine, operati
         assert seen.only(told.RolledBack).left_behind
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_what_cannot_be_removed_is_named(fake: FakeEngine) -> None:
     """The first error stays the one that is raised."""
     fake.fail("PutContainerArchive", message=FULL)
@@ -1007,6 +1054,7 @@ async def test_a_node_that_something_else_removes(fake: FakeEngine, home: Path) 
     assert failure.why == "its container was removed"
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_kubeadm_that_fails_is_shown_with_its_last_lines(fake: FakeEngine, home: Path) -> None:
     """And how to keep the node to look at it."""
     plain = fake.node.programs["kubeadm"]

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from kindasync import errors
+from kindasync.cluster._api import ApiRefused, ApiUnreachable
 from kindasync.errors import (
     AlreadyExists,
     ApiError,
     BootFailed,
     BuildFailed,
+    ClusterError,
+    ClusterNotFound,
     ConfigInvalid,
     Conflict,
+    ConnectionLost,
+    EngineError,
+    EngineMissing,
+    EnginePermissionDenied,
+    EngineTimeout,
+    EngineUnreachable,
     ExecFailed,
+    ImageUnusable,
     KindasyncError,
     LeftBehind,
     NodeError,
@@ -24,6 +36,7 @@ from kindasync.errors import (
     NotReady,
     Problem,
     StepFailed,
+    StreamFailed,
     one_error,
 )
 
@@ -227,6 +240,56 @@ def test_no_error_is_no_error() -> None:
     """A body that ends well passes."""
     with one_error():
         pass
+
+
+SEEN = {"why": "because", "hint": "do this", "evidence": "last lines"}
+ONE_OF_EACH: list[KindasyncError] = [
+    *(kind("it failed", **SEEN) for kind in (KindasyncError, EngineError, EngineUnreachable, EngineMissing, EnginePermissionDenied)),
+    *(kind("it failed", **SEEN) for kind in (ConnectionLost, EngineTimeout, StreamFailed, NodeError, ImageUnusable, BootFailed)),
+    *(kind("it failed", **SEEN) for kind in (ClusterError, AlreadyExists, ClusterNotFound, ApiUnreachable)),
+    *(kind("ContainerInspect", "container demo", 404, "No such container", hint="none") for kind in (ApiError, NotFound, Conflict)),
+    ExecFailed("demo-control-plane", ["kubeadm", "init"], 1, "[preflight]\nerror", hint="look"),
+    ConfigInvalid([Problem(path="", message="empty"), Problem(path="nodes[0].role", message="unknown")]),
+    StepFailed("start nodes", "demo", [BootFailed("node demo-worker died", **SEEN), ExecFailed("n", ["x"], 1, "tail")]),
+    NotReady('cluster "demo" to be ready', "node demo-worker: registered", after_s=120.0, hint="wait longer"),
+    LeftBehind('cluster "demo" could not be deleted whole', ["container demo-worker"], why="busy"),
+    BuildFailed("install packages", "it ended with exit code 100", "E: no route", hint="look"),
+    ApiRefused("GET", "/version", 503, '{"reason": "Starting", "message": "not yet"}'),
+]
+
+
+def everything_below(kind: type[KindasyncError]) -> set[type[KindasyncError]]:
+    return {kind, *(each for child in kind.__subclasses__() for each in everything_below(child))}
+
+
+def attributes(error: BaseException) -> dict[str, object]:
+    """All that an error holds, and so do the errors in it."""
+    named = {name: value for name, value in vars(error).items() if name != "failures"}
+    return {**named, "args": error.args, "failures": [(type(each), attributes(each)) for each in getattr(error, "failures", ())]}
+
+
+def test_none_is_forgotten_here() -> None:
+    """One error of each class of the package."""
+    ours = {kind for kind in everything_below(KindasyncError) if kind.__module__.startswith("kindasync.")}
+
+    assert {type(error) for error in ONE_OF_EACH} == ours
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deep"]
+)
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+def test_errors_cross_processes(error: KindasyncError, copied: Callable[[KindasyncError], KindasyncError]) -> None:
+    """As those of pytest-xdist, or of an executor: the same type, words, fields and notes arrive."""
+    error.add_note("left behind: container demo")
+
+    other = copied(error)
+
+    assert type(other) is type(error)
+    assert other is not error
+    assert str(other) == str(error)
+    assert attributes(other) == attributes(error)
+    assert other.__notes__[-1] == "left behind: container demo"
 
 
 def test_conflict_and_not_found_are_told_by_type() -> None:

@@ -114,3 +114,44 @@ async def test_an_error_inside_a_stream_is_raised(failure: dict[str, Any]) -> No
 
     assert failed.value.why == "no space left on device"
     assert "free disk space" in failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        ({"errorDetail": {"code": 1}, "error": "its words"}, "its words"),
+        ({"errorDetail": {"message": ""}, "error": "its words"}, "its words"),
+        ({"errorDetail": {"code": 1}}, "{'errorDetail': {'code': 1}}"),  # it is one, whatever it means
+        ({"errorDetail": "its words"}, "its words"),
+        ({"errorDetail": "its words", "error": "others"}, "its words"),
+        ({"errorDetail": ["its", "words"]}, "['its', 'words']"),
+        ({"errorDetail": {"message": {"text": "its words"}}}, "{'text': 'its words'}"),
+        ({"error": {"message": "its words"}}, "{'message': 'its words'}"),
+        ({"error": 500}, "500"),
+        ({"errorDetail": None, "error": ["its", "words"]}, "['its', 'words']"),
+    ],
+)
+async def test_an_error_of_an_unusual_form_is_raised(failure: dict[str, Any], why: str) -> None:
+    """Never taken for progress, and never a failure of ours."""
+    with pytest.raises(StreamFailed, match="ImageCreate failed for image app:1") as failed:
+        await progress(failure)
+
+    assert failed.value.why == why
+
+
+@pytest.mark.parametrize("wire", [b'{"a":' * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'{"a":' + b"[" * 100_000])
+async def test_what_is_nested_too_deep_is_an_error(wire: bytes) -> None:
+    """Whole or not: not one of Python's own."""
+    with pytest.raises(StreamFailed, match="nested too deep") as failed:
+        await received(wire)
+
+    assert len(failed.value.why) == 200
+
+
+async def test_what_is_nested_a_little_is_read() -> None:
+    """Far deeper than any Engine's message."""
+    document: dict[str, Any] = {}
+    for _ in range(100):
+        document = {"a": [document]}
+
+    assert await received(json.dumps(document).encode()) == [document]

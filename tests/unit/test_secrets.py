@@ -27,6 +27,7 @@ NODE = "demo-control-plane"
 PASSWORD = "canary-of-the-registry"
 PROXY_PASSWORD = "canary-of-the-proxy"
 KEY_LINES = KEY.strip().splitlines()
+JWT = "eyJhbGciOiJSUzI1NiIsImtpZCI6Im9uZSJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl-_0"
 
 
 @dataclass
@@ -95,6 +96,7 @@ async def test_a_create_that_succeeds(fake: FakeEngine, caplog: pytest.LogCaptur
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("tail", [1000, 30, 3])
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_program_that_prints_secrets_and_fails(
     fake: FakeEngine, caplog: pytest.LogCaptureFixture, proxied: None, tail: int
 ) -> None:
@@ -149,6 +151,7 @@ async def test_a_registry_that_repeats_the_password(fake: FakeEngine, home: Path
 
 
 @pytest.mark.parametrize("verbosity", ["0", "1"])
+@pytest.mark.usefixtures("nobody_dies")
 def test_the_commands(
     fake: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, proxied: None, verbosity: str
 ) -> None:
@@ -196,8 +199,34 @@ def test_the_commands(
         ("\n".join(KEY_LINES[2:]) + "\nafter", "(withheld)\nafter"),
         ("Get https://me:secret@registry.example/v2/", "Get https://(withheld)@registry.example/v2/"),
         ("https://registry.example:5000/v2/@sha256:0", "https://registry.example:5000/v2/@sha256:0"),
+        ("https://token@registry.example/v2/", "https://(withheld)@registry.example/v2/"),
+        ("http://me:p@ss@proxy:3128 and http://proxy:3128", "http://(withheld)@proxy:3128 and http://proxy:3128"),
+        ("ssh://me@host is no endpoint", "ssh://me@host is no endpoint"),
+        ("me@example.com", "me@example.com"),
+        ("before: \n" + "\n".join(KEY_LINES[:-1]), "before: \n(withheld)"),  # its end was cut off
+        ("before: \n" + "\n".join(KEY_LINES[:2]) + "\n", "before: \n(withheld)"),
+        (KEY.replace("PRIVATE", "RSA PRIVATE") + ": " + KEY, "(withheld)\n: (withheld)\n"),
+        (json.dumps({"tls.key": KEY}), '{"tls.key": "(withheld)\\n"}'),  # its ends of lines are written as "\\n"
+        (json.dumps(KEY)[40:], '(withheld)\\n"'),
+        (f"Bearer x\n{KEY}", "Bearer (withheld)\n(withheld)\n"),
+        ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"),
+        (f"token {JWT}: expired", "token (withheld): expired"),
+        (f"Authorization: Bearer {JWT}", "Authorization: Bearer (withheld)"),
+        ("authorization: bearer opaque-0123", "authorization: bearer (withheld)"),
+        (f"kubeadm join --certificate-key {'0f' * 32} --v 5", "kubeadm join --certificate-key(withheld) --v 5"),
+        (f"Using certificate key:\n{'0f' * 32}\n", "Using certificate key(withheld)\n"),
+        (f"certificateKey: {'0f' * 32}", "certificateKey(withheld)"),
+        (f"sha256:{'0f' * 32}", f"sha256:{'0f' * 32}"),
+        ('{"auths":{"r.example":{"auth":"bWU6cGFzcw=="}}}', '{"auths":{"r.example":{"auth":"(withheld)"}}}'),
+        ('{"auths": {"r.example": {"auth": "bWU6cGFzcw=="}}}', '{"auths": {"r.example": {"auth": "(withheld)"}}}'),
     ],
 )
 def test_what_is_withheld(text: str, expected: str) -> None:
-    """Tokens, keys, also those whose beginning was cut off, and passwords in URLs; nothing else."""
+    """Tokens, keys, also those whose beginning or end was cut off, and passwords in URLs; nothing else."""
     assert redacted(text) == expected
+
+
+@pytest.mark.parametrize("text", ["x", "word ", "\n", "MIIB\n", "://a", "-----BEGIN PRIVATE KEY-----\n", "-----BEGIN ", "Bearer "])
+def test_withholding_takes_no_time(text: str) -> None:
+    """However much a program has printed: what grows with the square of that would take minutes here."""
+    redacted(text * (500_000 // len(text)))

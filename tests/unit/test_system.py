@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kindasync.cluster._lookup import server_url
 from kindasync.docker._engine import negotiate
 from kindasync.docker.system import EngineFacts, _gateway_in_container, api_host_of, facts_from
 from kindasync.errors import EngineError
@@ -171,6 +172,11 @@ def test_an_engine_that_cannot_be_spoken_with(engine_newest: str, what: str) -> 
         ("tcp://localhost:2375", {}, None, "127.0.0.1"),
         ("tcp://127.0.0.1:2375", {}, None, "127.0.0.1"),
         ("tcp://[::1]:2375", {}, None, "127.0.0.1"),
+        ("tcp://127.0.0.2:2375", {}, None, "127.0.0.1"),  # loopback is a whole network
+        ("tcp://0.0.0.0:2375", {}, None, "127.0.0.1"),  # nothing can be reached there: it stands for this machine
+        ("tcp://[::]:2375", {}, None, "127.0.0.1"),
+        ("tcp://0.0.0.0:2375", {}, "172.17.0.1", "172.17.0.1"),
+        (":2375", {}, None, "127.0.0.1"),
         ("tcp://10.0.0.5:2376", {}, None, "10.0.0.5"),
         ("tcp://[fd00::5]:2376", {}, None, "fd00::5"),
         ("tcp://docker:2376", {}, "172.17.0.1", "docker"),  # Docker in Docker, as in CI
@@ -214,6 +220,24 @@ def test_ports_are_published_where_they_are_reached(api_host: str, publish_addre
 def test_the_host_of_a_binding(api_host: str, host_ip: str, reached: str) -> None:
     """A port that is published on all addresses, or where we publish, is reached at `api_host`; another address names itself."""
     assert replace(ENGINE, api_host=api_host).reached_host(host_ip) == reached
+
+
+@pytest.mark.parametrize(
+    ("api_host", "host_ip", "reached"),
+    [
+        ("127.0.0.1", "0.0.0.0", "127.0.0.1:6443"),
+        ("127.0.0.1", "::1", "[::1]:6443"),
+        ("fd00::5", "fd00::5", "[fd00::5]:6443"),
+        ("fd00::5", "::", "[fd00::5]:6443"),
+        ("engine.example", "0.0.0.0", "engine.example:6443"),
+    ],
+)
+def test_where_a_binding_is_reached(api_host: str, host_ip: str, reached: str) -> None:
+    """As URLs and other programs take it: an address of IPv6 is in brackets."""
+    facts = replace(ENGINE, api_host=api_host)
+
+    assert facts.reached_at(host_ip, 6443) == reached
+    assert server_url(host_ip, 6443, facts) == f"https://{reached}"
 
 
 ROUTES = """\

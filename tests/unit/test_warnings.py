@@ -1,0 +1,85 @@
+"""Warnings: what was asked for, or cannot be helped, and may surprise, is told before it matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kindasync import Cluster
+from kindasync import events as told
+from kindasync.events import Event
+from kindasync.testing import FakeEngine
+from tests.unit.leftovers import nothing_left
+from tests.unit.recording import Recording
+
+pytestmark = pytest.mark.anyio
+
+NODE = "demo-control-plane"
+
+
+async def warned(fake: FakeEngine, home: Path, **networking: Any) -> list[told.Warned]:
+    """What a create warns of until its node is paused, where it is cancelled: what it publishes may not be reached from here."""
+    seen = Recording()
+    config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": networking}
+
+    async def listen(event: Event) -> None:
+        await seen.keep(event)
+        if isinstance(event, told.NodePaused):
+            scope.cancel()
+
+    with nothing_left(fake, home), anyio.CancelScope() as scope:
+        await Cluster.create("demo", config=config, engine=fake.url, on_event=listen)
+    assert scope.cancelled_caught
+    return seen.of(told.Warned)
+
+
+@pytest.mark.parametrize("override", ["", "127.0.0.1", "127.0.0.2", "localhost", "::1"])
+async def test_an_api_server_on_loopback_is_no_news(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, override: str) -> None:
+    """Nobody else reaches it."""
+    monkeypatch.setenv("KINDASYNC_HOST_OVERRIDE", override)
+
+    assert await warned(fake, home) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1:26443"),
+        ("engine.example", "0.0.0.0:26443"),  # known by its name only: all addresses
+        ("2001:db8::1", "[2001:db8::1]:26443"),
+    ],
+)
+async def test_an_api_server_that_others_reach_is_warned_of(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, override: str, address: str
+) -> None:
+    """KINDASYNC_HOST_OVERRIDE says how this machine reaches it, and decides where it is published."""
+    monkeypatch.setenv("KINDASYNC_HOST_OVERRIDE", override)
+
+    (warning,) = await warned(fake, home, apiServerPort=26443)
+
+    assert (warning.cluster, warning.node) == ("demo", NODE)
+    assert warning.message == f"the API server is published on {address}: whoever reaches that can talk to it"
+
+
+@pytest.mark.parametrize(("address", "warns"), [("0.0.0.0", True), ("::", True), ("192.0.2.1", True), ("127.0.0.1", False), ("::1", False)])
+async def test_the_address_of_the_configuration_counts_as_well(fake: FakeEngine, home: Path, address: str, warns: bool) -> None:
+    """It was asked for, and may still surprise."""
+    assert bool(await warned(fake, home, apiServerAddress=address)) is warns
+
+
+async def test_a_port_that_the_engine_picks_is_not_known_yet(fake: FakeEngine, home: Path) -> None:
+    """The address is what matters."""
+    (warning,) = await warned(fake, home, apiServerAddress="0.0.0.0", apiServerPort=-1)
+
+    assert warning.message.startswith("the API server is published on 0.0.0.0: whoever")
+
+
+async def test_each_surprise_is_a_warning_of_its_own(fake: FakeEngine, home: Path) -> None:
+    """In a fixed order."""
+    first, second = await warned(fake, home, disableDefaultCNI=True, apiServerAddress="0.0.0.0")
+
+    assert "another pod network" in first.message
+    assert "published on" in second.message
