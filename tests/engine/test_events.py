@@ -107,7 +107,9 @@ async def test_events_that_are_slightly_out_of_order_are_told(tmp_path: Path) ->
     ids, _ = await heard(
         tmp_path / "s",
         3,
-        stream_of(told_at(105 * SECOND, "a"), told_at(late, "b"), told_at(105 * SECOND, "a"), told_at(late, "b"), told_at(106 * SECOND, "c")),
+        stream_of(
+            told_at(105 * SECOND, "a"), told_at(late, "b"), told_at(105 * SECOND, "a"), told_at(late, "b"), told_at(106 * SECOND, "c")
+        ),
     )
 
     assert ids == ["a", "b", "c"]
