@@ -180,6 +180,13 @@ class ControlPlaneUp(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeJoined(Timed):
+    """kubeadm has joined the node to the cluster."""
+
+    stage: ClassVar[str] = "join"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestApplied(Timed):
     """The objects of one manifest (pod network, storage) were given to the API server."""
 

@@ -36,6 +36,8 @@ def describe(event: events.Event) -> str | None:
             return "containerd is ready"
         case events.ApiServerUp():
             return f"the API server answers at {event.server}"
+        case events.NodeJoined():
+            return "joined the cluster"
         case events.ControlPlaneUp():
             return "control plane initialised"
         case events.ManifestApplied():

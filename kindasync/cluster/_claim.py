@@ -1,7 +1,8 @@
-"""Claim: the container of the first control plane. Its name is the lock: who gets it makes the cluster."""
+"""Claim: containers of a cluster, created and started. The name of the first control plane's is the lock: who gets it makes the cluster."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, NodePlan, Plan, plan
 from kindasync.config import PICKED_BY_KINDASYNC, ClusterConfig
 from kindasync.docker._hints import Refusal, refusal_of
-from kindasync.docker.archives import path_stat
+from kindasync.docker.archives import path_stat, put_archive
 from kindasync.docker.containers import Container, PortBinding, container_create, container_inspect, container_remove, container_start
 from kindasync.docker.system import EngineFacts
 from kindasync.errors import AlreadyExists, ApiError, Conflict, ImageUnusable, NotFound
+from kindasync.node._balancer import CONFIG_PATH as BALANCER_CONFIG
+from kindasync.node._balancer import balancer_spec
+from kindasync.node._balancer import config as balancer_config
 from kindasync.node._contract import VERSION_FILE
+from kindasync.node._files import tar_of
 from kindasync.node._kubeadm import API_PORT
 from kindasync.node._spec import MODULES, container_spec
 
@@ -35,7 +40,12 @@ def already_exists(cluster: str) -> AlreadyExists:
 
 
 async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Container]:
-    """Create and start the first control plane; the plan that it is part of, and its container.
+    """Create and start the first control plane; the plan that it is part of, and its container. Raises: as `start_node`; AlreadyExists."""
+    return await start_node(run, config, facts, 0)
+
+
+async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) -> tuple[Plan, Container]:
+    """Create and start the node number `index`; the plan that it is part of, and its container.
 
     Ports, addresses and the network may be taken, or gone, between plan and start: then another plan is made.
     Raises: AlreadyExists; ImageUnusable before anything of the image is started; StepFailed.
@@ -44,7 +54,7 @@ async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Co
     for attempt in range(ATTEMPTS):
         with run.step("plan the nodes"):
             plan_ = plan(config, replace(facts, attempt=attempt))
-        node = plan_.first
+        node = plan_.nodes[index]
         with run.step(f"create node {node.name}", node=node.name) as began:
             if facts.kubeconfig_dir:
                 _state.make_private(Path(facts.kubeconfig_dir))  # before the Engine makes it, for all to read
@@ -57,14 +67,14 @@ async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Co
                 binds_modules = False
                 container_id = await _create(run, node, facts.engine, binds_modules=False)
             run.emit(events.ContainerCreated, node=node.name, since=began, image=node.image, address=node.address)
-            if any(other.labels.get(RUN_LABEL) != run.id for other in await members(run.connection, run.cluster)):
+            if index == 0 and await _has_others(run):
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
             await _verify_image(run, container_id, node)
         with run.step(f"start node {node.name}", node=node.name) as began:
             try:
                 await container_start(run.connection, container_id, subject=f"container {node.name}")
             except ApiError as error:
-                if attempt + 1 == ATTEMPTS or not can_move(error, plan_, config):
+                if attempt + 1 == ATTEMPTS or not can_move(error, node.address, node.spec.ports, config):
                     raise
                 await container_remove(run.connection, container_id)
                 if isinstance(error, NotFound):
@@ -75,15 +85,45 @@ async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Co
     raise AssertionError("the last attempt returns or raises")
 
 
+async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Container:
+    """Create and start the balancer before the control planes of a plan. Raises: StepFailed."""
+    for attempt in range(ATTEMPTS):
+        plan_ = plan(config, replace(facts, attempt=attempt))
+        balancer = plan_.balancer
+        assert balancer is not None
+        with run.step(f"start balancer {balancer.name}", node=balancer.name) as began:
+            spec = balancer_spec(
+                name=balancer.name,
+                image=balancer.image,
+                labels=balancer.labels,
+                network=run.network,
+                address=balancer.address,
+                port=balancer.port,
+            )
+            container_id = await container_create(run.connection, balancer.name, spec)
+            files = {BALANCER_CONFIG: balancer_config([node.name for node in plan_.control_planes])}
+            await put_archive(run.connection, container_id, "/", tar_of(files))
+            try:
+                await container_start(run.connection, container_id, subject=f"container {balancer.name}")
+            except ApiError as error:
+                if attempt + 1 == ATTEMPTS or not can_move(error, balancer.address, (balancer.port,), config):
+                    raise
+                await container_remove(run.connection, container_id)
+                continue
+            run.emit(events.NodeStarted, node=balancer.name, since=began)
+            return await container_inspect(run.connection, container_id)
+    raise AssertionError("the last attempt returns or raises")
+
+
 async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_modules: bool) -> str:
     spec = container_spec(replace(node.spec, binds_modules=binds_modules), engine, working_dir=Path.cwd())
     try:
         return await container_create(run.connection, node.name, spec)
     except Conflict as error:
-        if await members(run.connection, run.cluster):
+        if await _has_others(run):
             raise already_exists(run.cluster) from error
         raise AlreadyExists(
-            f'cannot create cluster "{run.cluster}": something else has the name of its first node',
+            f'cannot create cluster "{run.cluster}": something else has the name of its node {node.name}',
             why=error.message,
             hint=f"choose another name, or remove that container: docker rm --force {node.name}",
         ) from error
@@ -91,6 +131,11 @@ async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_module
         if refusal_of(error.message) is Refusal.NO_COMMAND:
             raise _no_node_image(node, "there is nothing in it to start") from error
         raise
+
+
+async def _has_others(run: Run) -> bool:
+    """Whether another create has made nodes of this cluster."""
+    return any(other.labels.get(RUN_LABEL) != run.id for other in await members(run.connection, run.cluster))
 
 
 async def _verify_image(run: Run, container_id: str, node: NodePlan) -> None:
@@ -109,21 +154,21 @@ def _no_node_image(node: NodePlan, why: str) -> ImageUnusable:
     )
 
 
-def can_move(error: ApiError, plan_: Plan, config: ClusterConfig) -> bool:
+def can_move(error: ApiError, address: str, ports: Sequence[PortBinding], config: ClusterConfig) -> bool:
     """Whether another plan may go around this refusal to start: what clashed was chosen by us."""
     refusal = refusal_of(error.message)
     if refusal is Refusal.PORT_TAKEN:
-        clashing = [port for port in plan_.first.spec.ports if str(port.host_port) in error.message] or plan_.first.spec.ports
+        clashing = [port for port in ports if str(port.host_port) in error.message] or ports
         return any(_is_ours(port, config) for port in clashing)
     if refusal is Refusal.ADDRESS_TAKEN:
-        return bool(plan_.first.address)
+        return bool(address)
     return isinstance(error, NotFound) and "network" in error.message.lower()  # its last user left a moment ago
 
 
 def _is_ours(port: PortBinding, config: ClusterConfig) -> bool:
-    """Whether a port of the first control plane was chosen by us."""
-    if port.container_port == API_PORT:
-        return config.networking.api_server_port == PICKED_BY_KINDASYNC or config.control_planes > 1
+    """Whether a published port was chosen by us."""
+    if port.container_port == API_PORT and port.host_port != config.networking.api_server_port:
+        return True
     return any(
         mapping.container_port == port.container_port and mapping.host_port == PICKED_BY_KINDASYNC
         for node in config.nodes

@@ -10,8 +10,9 @@ import anyio
 
 from kindasync import events
 from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
+from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._manifests import manifests
-from kindasync.cluster._provision import LOOK, Provisioned, read_confs, run_kubeadm
+from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_kubeadm
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
@@ -26,28 +27,30 @@ KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=20", "--no-pager", "--ou
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
-async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Mapping[str, Any]:
+async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assembly: Assembly) -> Mapping[str, Any]:
     """Everything from here on that goes through the API server; the kubeconfig of the cluster's administrator.
 
     kubeadm and we work at the same time, on different objects. Raises: StepFailed; NotReady.
     """
-    confs, proxy_mode = first.confs, run.request.config.networking.kube_proxy_mode
+    proxy_mode = run.request.config.networking.kube_proxy_mode
     if not first.initialised:
-        await _run_kubeadm(run, first, kubeadm.init_argv(proxy_mode=proxy_mode))
-        confs = await read_confs(run, first.container)
+        await _run_kubeadm(run, first, kubeadm.init_argv(proxy_mode=proxy_mode), assembly)
+        assembly.authority.set(await read_authority(run, plan, first.container))
+    confs = (await assembly.authority.get()).confs
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
     super_admin = for_cluster(confs.get("super-admin.conf") or confs["admin.conf"], run.cluster, server)
     async with api_client(super_admin) as client, _evidence(run, first):
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
             if first.initialised:
-                tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES, proxy_mode=proxy_mode))
+                tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES, proxy_mode=proxy_mode), assembly)
             with run.step("reach the API server") as began:
                 with _deadline(api, f"an answer from the API server at {server}"):
                     await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
-            if first.initialised:
-                tasks.start_soon(_create_node_object, run, api, first.plan)
+            for node in plan.nodes:
+                if node is not plan.first or first.initialised:
+                    tasks.start_soon(_create_node_object, run, api, node)
             tasks.start_soon(_apply_manifests, run, api, plan, first)
             if run.request.wait_s > 0:
                 with run.step("wait until all nodes are ready"):
@@ -59,6 +62,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str) -> Map
                         timeout_s=run.request.wait_s,
                         has_network=not run.request.config.networking.disable_default_cni,
                     )
+        await assembly.all_joined.get()
         with run.step("finish the control plane"), _deadline(api, "the API server to take the last changes"):
             if plan.single_node:
                 await _include_in_load_balancers(api, first.plan.name)
@@ -89,11 +93,12 @@ async def _evidence(run: Run, node: Provisioned) -> AsyncIterator[None]:
         raise
 
 
-async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str]) -> None:
+async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str], assembly: Assembly) -> None:
     name = node.plan.name
     with run.step(f"initialise the control plane on node {name}", node=name) as began:
         await run_kubeadm(run, node.container, argv)
         run.emit(events.ControlPlaneUp, node=name, since=began)
+        assembly.accepting.set(None)
 
 
 async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None:

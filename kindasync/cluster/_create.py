@@ -17,15 +17,17 @@ import anyio.to_thread
 
 from kindasync import events
 from kindasync.cluster import _state
-from kindasync.cluster._claim import already_exists, claim
+from kindasync.cluster._assembly import Assembly
+from kindasync.cluster._claim import already_exists, claim, start_balancer
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._facts import private_dir, shares_files
 from kindasync.cluster._images import node_image
+from kindasync.cluster._join import join_node
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import ensure_network, fixable_subnet, network_name
 from kindasync.cluster._owner import owner
-from kindasync.cluster._provision import living, provision
+from kindasync.cluster._provision import living, provision_first
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
@@ -37,7 +39,6 @@ from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import AlreadyExists, ClusterError, EngineError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
-from kindasync.node._kubeadm import API_PORT
 
 ROLLBACK_S = 90.0
 
@@ -85,16 +86,37 @@ async def _create(run: Run, undo: _Undo) -> Created:
             facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
         plan, container = await claim(run, config, facts)
         _warn(run, plan)
-        async with living(run, container) as console:
-            first = await provision(run, plan, plan.first, container, console, contracts[plan.first.image], engine)
-            from kindasync.cluster._control_plane import bring_up
-
-            kubeconfig = await bring_up(run, plan, first, api_server((container,), engine))
+        kubeconfig = await _assemble(run, plan, container, config, facts, contracts)
     with run.step("write the kubeconfig"):
         path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
+    containers = await members(run.connection, run.cluster)
     if run.request.wait_s > 0:
         run.emit(events.ClusterReady, since=0.0)
-    return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=(container,))
+    return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)
+
+
+async def _assemble(
+    run: Run, plan: Plan, container: Container, config: ClusterConfig, facts: Facts, contracts: Mapping[str, Contract]
+) -> Mapping[str, Any]:
+    """Make the cluster of a plan whose first control plane has been started, all nodes at once; the administrator's kubeconfig."""
+    assembly = Assembly(node.name for node in plan.nodes[1:])
+
+    async def balance() -> None:
+        assembly.balancer.set(await start_balancer(run, config, facts))
+
+    async with anyio.create_task_group() as others:
+        if plan.balancer:
+            others.start_soon(balance)
+        for index, node in enumerate(plan.nodes[1:], 1):
+            others.start_soon(join_node, run, config, facts, index, contracts[node.image], assembly)
+        async with living(run, container) as console:
+            first = await provision_first(run, plan, container, console, contracts[plan.first.image], facts.engine, assembly)
+            from kindasync.cluster._control_plane import bring_up
+
+            published = await assembly.balancer.get() if plan.balancer else container
+            kubeconfig = await bring_up(run, plan, first, api_server((published,), facts.engine), assembly)
+        assembly.finished.set(None)
+    return kubeconfig
 
 
 async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[str, Contract]]:
@@ -148,12 +170,15 @@ def _warn(run: Run, plan: Plan) -> None:
         run.emit(
             events.Warned, message="without the default CNI nodes become Ready, and pods run, once you have installed another pod network"
         )
-    for port in plan.first.spec.ports:
-        if port.container_port == API_PORT and not (port.host_ip == "localhost" or ip_address(port.host_ip or "0.0.0.0").is_loopback):
-            address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-            where = f"{address}:{port.host_port}" if port.host_port else address  # 0: the Engine picks one
-            text = f"the API server is published on {where}: whoever reaches that can talk to it"
-            run.emit(events.Warned, node=plan.first.name, message=text)
+    port = plan.api_port
+    if not (port.host_ip == "localhost" or ip_address(port.host_ip or "0.0.0.0").is_loopback):
+        address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+        where = f"{address}:{port.host_port}" if port.host_port else address  # 0: the Engine picks one
+        run.emit(
+            events.Warned,
+            node=plan.first.name,
+            message=f"the API server is published on {where}: whoever reaches that can talk to it",
+        )
 
 
 class _Undo:

@@ -1,11 +1,11 @@
-"""Provision: one node, from its started container to one whose containerd answers."""
+"""Provision: a node, from its started container to one whose containerd answers."""
 
 from __future__ import annotations
 
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,10 @@ import anyio
 import yaml
 
 from kindasync import events
+from kindasync.cluster._assembly import Assembly, Authority
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
-from kindasync.config import ClusterConfig
+from kindasync.config import Role
 from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import ExecResult, container_exec
@@ -28,7 +29,7 @@ from kindasync.node import _kubeadm as kubeadm
 from kindasync.node._boot import signal_boot, wait_paused, wait_runtime
 from kindasync.node._console import Console
 from kindasync.node._contract import VERSION_FILE, Contract
-from kindasync.node._files import only_file, tar_of
+from kindasync.node._files import File, only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
 NEEDED_BYTES = 256 << 20
@@ -36,6 +37,10 @@ KUBEADM_S = 240.0  # longer than its own waits
 LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
+SHARED_KEYS = tuple(
+    f"{_KUBERNETES}/pki/{name}"
+    for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +49,7 @@ class Provisioned:
 
     plan: NodePlan
     container: Container
-    version: KubernetesVersion
     initialised: bool
-    confs: Mapping[str, Any]
 
 
 @asynccontextmanager
@@ -75,20 +78,65 @@ async def living(run: Run, container: Container) -> AsyncIterator[Console]:
         tasks.cancel_scope.cancel()
 
 
-async def provision(
-    run: Run, plan: Plan, node: NodePlan, container: Container, console: Console, contract: Contract, engine: EngineFacts
+async def provision_first(
+    run: Run, plan: Plan, container: Container, console: Console, contract: Contract, engine: EngineFacts, assembly: Assembly
 ) -> Provisioned:
-    """Bring a started node to the point where pods can run in it, with kubeadm's files made if it paused for that.
+    """Bring the first control plane to the point where pods can run in it, with kubeadm's files made if it paused for that.
 
     Raises: StepFailed with BootFailed, ExecFailed or an EngineError.
     """
+    node = plan.first
+
+    async def prepare() -> None:
+        parameters = await _parameters(run, plan, node, container, engine)
+        await _put_files(run, node, container, kubeadm.to_yaml(kubeadm.documents(parameters)))
+        if contract.pauses:
+            await _make_kubeadm_files(run, node, container)
+            assembly.authority.set(await read_authority(run, plan, container))
+
+    await _boot(run, node, container, console, contract, prepare)
+    return Provisioned(plan=node, container=container, initialised=contract.pauses)
+
+
+async def provision_other(
+    run: Run,
+    plan: Plan,
+    node: NodePlan,
+    container: Container,
+    console: Console,
+    contract: Contract,
+    engine: EngineFacts,
+    assembly: Assembly,
+) -> None:
+    """Bring a node to the point where it can join. Raises: as `provision_first`."""
+
+    async def prepare() -> None:
+        parameters = await _parameters(run, plan, node, container, engine)
+        authority = await assembly.authority.get()
+        is_control_plane = node.role is Role.CONTROL_PLANE
+        files: dict[str, File | bytes | str] = {
+            kubeadm.DISCOVERY_PATH: File(
+                content=kubeadm.discovery(authority.confs["admin.conf"], f"https://{plan.control_plane_endpoint}").encode(), mode=0o600
+            ),
+            **({path: File(content=key, mode=0o600) for path, key in authority.keys.items()} if is_control_plane else {}),
+        }
+        text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
+        await _put_files(run, node, container, text, files)
+
+    await _boot(run, node, container, console, contract, prepare)
+
+
+async def _boot(
+    run: Run, node: NodePlan, container: Container, console: Console, contract: Contract, prepare: Callable[[], Awaitable[None]]
+) -> None:
+    """Boot a started node; `prepare` puts its files, while it is paused if it does that."""
     began = run.bus.elapsed_s()
     if not contract.pauses:
         with run.step(f"boot node {node.name}", node=node.name):
             await wait_runtime(console, contract)
             run.emit(events.RuntimeReady, node=node.name, since=began)
-        version = await _put_files(run, plan, node, container, engine, writes_cni=False)
-        return Provisioned(plan=node, container=container, version=version, initialised=False, confs={})
+        await prepare()
+        return
 
     with run.step(f"pause node {node.name} before its boot", node=node.name):
         await wait_paused(console)
@@ -97,8 +145,7 @@ async def provision(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_check_space, run, node, container)
         tasks.start_soon(_run_hooks, run, node, container)
-        version = await _put_files(run, plan, node, container, engine, writes_cni=not run.request.config.networking.disable_default_cni)
-        confs = await _make_kubeadm_files(run, node, container)
+        await prepare()
         run.emit(events.FilesPut, node=node.name, since=paused)
     # No exec from here until the runtime is ready: on cgroup v2 it would sit in the root cgroup and break systemd's (kind#2409).
     with run.step(f"boot node {node.name}", node=node.name) as began:
@@ -109,7 +156,6 @@ async def provision(
         booted = run.bus.elapsed_s()
         await wait_runtime(console, contract)
         run.emit(events.RuntimeReady, node=node.name, since=booted)
-    return Provisioned(plan=node, container=container, version=version, initialised=True, confs=confs)
 
 
 async def _check_space(run: Run, node: NodePlan, container: Container) -> None:
@@ -152,25 +198,20 @@ async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
 
 
 async def _put_files(
-    run: Run, plan: Plan, node: NodePlan, container: Container, engine: EngineFacts, *, writes_cni: bool
-) -> KubernetesVersion:
-    """All files of the node in one tar; the version of its Kubernetes."""
+    run: Run, node: NodePlan, container: Container, kubeadm_config: str, others: Mapping[str, File | bytes | str] | None = None
+) -> None:
+    """All files of the node in one tar."""
     with run.step(f"put files into node {node.name}", node=node.name):
-        version = KubernetesVersion.parse(only_file(await read_archive(run.connection, container.id, VERSION_FILE)).decode())
-        address = node.address or _address_of(container, plan)
-        parameters = _kubeadm_parameters(run, run.request.config, plan, node, address, version, engine)
-        files = {kubeadm.CONFIG_PATH: kubeadm.to_yaml(kubeadm.documents(parameters))}
-        if writes_cni:
+        files: dict[str, File | bytes | str] = {kubeadm.CONFIG_PATH: File(content=kubeadm_config.encode(), mode=0o600), **(others or {})}
+        if node.spec.pauses and not run.request.config.networking.disable_default_cni:
             files[cni.CONFIG_PATH] = cni.conflist(node.pod_cidrs)
         await put_archive(run.connection, container.id, "/", tar_of(files))
-        return version
 
 
-async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> Mapping[str, Any]:
-    """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; the kubeconfigs, by file name."""
+async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> None:
+    """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
         await run_kubeadm(run, container, kubeadm.init_argv(only=kubeadm.FILE_PHASES))
-        return await read_confs(run, container)
 
 
 async def run_kubeadm(run: Run, container: Container, argv: Sequence[str]) -> None:
@@ -188,12 +229,21 @@ async def _exec(run: Run, container: Container, argv: Sequence[str]) -> ExecResu
         raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
 
 
-async def read_confs(run: Run, container: Container) -> Mapping[str, Any]:
-    """The kubeconfigs that kubeadm made in a node, by file name (admin.conf, super-admin.conf)."""
+async def read_authority(run: Run, plan: Plan, container: Container) -> Authority:
+    """What kubeadm made in the first control plane: its kubeconfigs and, for other control planes, the keys that all share."""
     archive = await read_archive(run.connection, container.id, _KUBERNETES)
+    confs: dict[str, Any] = {}
+    keys: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        found = {os.path.basename(member.name): tar.extractfile(member) for member in tar if member.name.endswith("admin.conf")}
-        return {name: yaml.safe_load(file.read()) for name, file in found.items() if file}
+        for member in tar:
+            path = f"/etc/{member.name}"
+            shared = path in SHARED_KEYS and len(plan.control_planes) > 1
+            file = tar.extractfile(member) if shared or member.name.endswith("admin.conf") else None
+            if file and shared:
+                keys[path] = file.read()
+            elif file:
+                confs[os.path.basename(member.name)] = yaml.safe_load(file.read())
+    return Authority(confs=confs, keys=keys)
 
 
 def _address_of(container: Container, plan: Plan) -> str:
@@ -206,14 +256,16 @@ def _address_of(container: Container, plan: Plan) -> str:
     return attachment.ipv4_address
 
 
-def _kubeadm_parameters(
-    run: Run, config: ClusterConfig, plan: Plan, node: NodePlan, address: str, version: KubernetesVersion, engine: EngineFacts
-) -> kubeadm.Kubeadm:
+async def _parameters(run: Run, plan: Plan, node: NodePlan, container: Container, engine: EngineFacts) -> kubeadm.Kubeadm:
+    """What the node's kubeadm configuration depends on."""
+    with run.step(f"read the version of node {node.name}", node=node.name):
+        version = KubernetesVersion.parse(only_file(await read_archive(run.connection, container.id, VERSION_FILE)).decode())
+    config = run.request.config
     return kubeadm.Kubeadm(
         version=version,
         cluster=run.cluster,
         node_name=node.name,
-        node_address=address,
+        node_address=node.address or _address_of(container, plan),
         control_plane_endpoint=plan.control_plane_endpoint,
         cert_sans=plan.cert_sans,
         token=run.token,

@@ -12,8 +12,6 @@ _LATER = "is not supported by this version of kindasync"
 
 def unsupported(config: ClusterConfig) -> Iterator[Problem]:
     """Everything in `config` that would have no effect."""
-    if len(config.nodes) > 1:
-        yield Problem(path="nodes", message=f"more than one node {_LATER}")
     if config.networking.ip_family is not IPFamily.IPV4:
         yield Problem(path="networking.ipFamily", message=f"{config.networking.ip_family} {_LATER}")
     if config.networking.dns_search is not None:

@@ -63,6 +63,17 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerPlan:
+    """The balancer before several control planes. `port` is where the API is published."""
+
+    name: str
+    labels: Mapping[str, str]
+    address: str
+    image: str
+    port: PortBinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A cluster. `nodes` in their order: the first is the control plane that is made first, whose name is the cluster's lock."""
 
@@ -70,6 +81,7 @@ class Plan:
     run: str
     network: str
     nodes: tuple[NodePlan, ...]
+    balancer: BalancerPlan | None
     pod_subnets: tuple[str, ...]
     service_subnets: tuple[str, ...]
     control_plane_endpoint: str
@@ -83,6 +95,15 @@ class Plan:
     def single_node(self) -> bool:
         return len(self.nodes) == 1
 
+    @property
+    def control_planes(self) -> tuple[NodePlan, ...]:
+        return tuple(node for node in self.nodes if node.role is Role.CONTROL_PLANE)
+
+    @property
+    def api_port(self) -> PortBinding:
+        """Where the API is published: the balancer's port, else the first control plane's."""
+        return self.balancer.port if self.balancer else self.first.spec.ports[0]
+
 
 def plan(config: ClusterConfig, facts: Facts) -> Plan:
     """Decide everything. Pure: the same arguments give the same plan.
@@ -94,7 +115,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     names = list(node_names(cluster, (node.role for node in ordered)))
     nodes = []
     networking = config.networking
-    env = node_env(facts.env, subnets=(*facts.network_subnets, *networking.service_subnets, *networking.pod_subnets), nodes=names)
+    balancer_name = f"{cluster}-{Role.LOAD_BALANCER}" if config.control_planes > 1 else ""
+    subnets = (*facts.network_subnets, *networking.service_subnets, *networking.pod_subnets)
+    env = node_env(facts.env, subnets=subnets, nodes=[*names, *([balancer_name] if balancer_name else [])])
     asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {networking.api_server_port}
     taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
@@ -130,16 +153,30 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                 ),
             )
         )
+    balancer = _balancer(config, facts, balancer_name, nodes[0], taken_addresses, taken_ports) if balancer_name else None
     api_address = networking.api_server_address or facts.engine.api_host
     return Plan(
         cluster=cluster,
         run=facts.run,
         network=facts.network,
         nodes=tuple(nodes),
+        balancer=balancer,
         pod_subnets=networking.pod_subnets,
         service_subnets=networking.service_subnets,
-        control_plane_endpoint=f"{names[0]}:{API_PORT}",
+        control_plane_endpoint=f"{balancer_name or names[0]}:{API_PORT}",
         cert_sans=tuple(dict.fromkeys(("localhost", LOOPBACK, api_address, facts.engine.api_host))),
+    )
+
+
+def _balancer(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, addresses: set[str], ports: set[int]) -> BalancerPlan:
+    networking = config.networking
+    wanted = (API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, networking.api_server_port)
+    return BalancerPlan(
+        name=name,
+        labels={**first.labels, ROLE_LABEL: Role.LOAD_BALANCER.value},
+        address=_address(facts, addresses, name),
+        image=first.image,
+        port=_binding(wanted, facts, ports, name),
     )
 
 
@@ -166,11 +203,13 @@ def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int
         (mapping.container_port, mapping.protocol.lower(), mapping.listen_address or "0.0.0.0", mapping.host_port)
         for mapping in node.extra_port_mappings
     ]
-    result = []
-    for container_port, protocol, host_ip, asked in wanted:
-        host_port = 0 if asked == PICKED_BY_ENGINE else asked
-        if asked == PICKED_BY_KINDASYNC:
-            host_port = _nth(_addresses.candidate_ports(taken, f"{name} {container_port} {protocol}"), facts.attempt, "host port")
-            taken.add(host_port)
-        result.append(PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=host_port))
-    return tuple(result)
+    return tuple(_binding(each, facts, taken, name) for each in wanted)
+
+
+def _binding(wanted: tuple[int, str, str, int], facts: Facts, taken: set[int], name: str) -> PortBinding:
+    container_port, protocol, host_ip, asked = wanted
+    host_port = 0 if asked == PICKED_BY_ENGINE else asked
+    if asked == PICKED_BY_KINDASYNC:
+        host_port = _nth(_addresses.candidate_ports(taken, f"{name} {container_port} {protocol}"), facts.attempt, "host port")
+        taken.add(host_port)
+    return PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=host_port)

@@ -72,6 +72,7 @@ REQUESTS = [
     ("ExecStart", 3),
     ("GetContainerArchive", 3),
     ("ExecInspect", 3),
+    ("ContainerList", 4),
 ]
 MAKES = [("NetworkCreate", 1), ("ContainerCreate", 2), ("ContainerStart", 1)]
 WAYS = ["scope", "task"]

@@ -82,6 +82,7 @@ def test_a_single_node() -> None:
                 ),
             ),
         ),
+        balancer=None,
         pod_subnets=("10.244.0.0/16",),
         service_subnets=("10.96.0.0/16",),
         control_plane_endpoint="demo-control-plane:6443",

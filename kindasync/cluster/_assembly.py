@@ -1,0 +1,64 @@
+"""Assembly: what the nodes of one create wait for from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from kindasync.docker.containers import Container
+
+Value = TypeVar("Value")
+
+
+class Once(Generic[Value]):
+    """A value that is there from some moment on; any number of tasks wait for it."""
+
+    def __init__(self) -> None:
+        self._there = anyio.Event()
+
+    def set(self, value: Value) -> None:
+        """Give the value, once."""
+        self._value = value
+        self._there.set()
+
+    async def get(self) -> Value:
+        """The value, as soon as it is there. No timeout: if it never comes, its maker has failed, and that ends the create."""
+        await self._there.wait()
+        return self._value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """What the first control plane's kubeadm has made and others need: its kubeconfigs by file name, and keys by path."""
+
+    confs: Mapping[str, Any]
+    keys: Mapping[str, bytes] = field(repr=False)
+
+
+class Assembly:
+    """What is there once: the first control plane's `authority`, while it is paused; `balancer`; `accepting`, when nodes may join; `all_joined`; `finished`.
+
+    `etcd` is held by who joins as a control plane: it takes one new member at a time.
+    """
+
+    def __init__(self, joining: Iterable[str]) -> None:
+        self.authority: Once[Authority] = Once()
+        self.balancer: Once[Container] = Once()
+        self.accepting: Once[None] = Once()
+        self.all_joined: Once[None] = Once()
+        self.finished: Once[None] = Once()
+        self.etcd = anyio.Lock()
+        self._missing = set(joining)
+        self._see_whether_all_joined()
+
+    def has_joined(self, node: str) -> None:
+        """Note that a node is a member of the cluster."""
+        self._missing.remove(node)
+        self._see_whether_all_joined()
+
+    def _see_whether_all_joined(self) -> None:
+        if not self._missing:
+            self.all_joined.set(None)
