@@ -1,0 +1,144 @@
+"""Clusters of several nodes: what their users rely on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+from kubernetes_asyncio.client import ApiClient, CoordinationV1Api, CoreV1Api
+
+from kindasync import Cluster, events
+from kindasync.config import Role
+from kindasync.docker.containers import container_inspect, container_kill, container_start
+from tests.cluster.conftest import pod, pod_ends, pod_is
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+
+
+def shape(control_planes: int, workers: int) -> dict[str, Any]:
+    roles = ["control-plane"] * control_planes + ["worker"] * workers
+    return {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": role} for role in roles]}
+
+
+@pytest.fixture(scope="module")
+async def workers(anyio_backend: str) -> AsyncIterator[Cluster]:
+    """One control plane, two workers."""
+    async with Cluster.running(shape(1, 2)) as cluster:
+        yield cluster
+
+
+async def test_nodes_are_as_kind_would_have_made_them(workers: Cluster) -> None:
+    """Names, roles, taints, provider ids, and podCIDRs that nobody has twice."""
+    async with workers.client() as api:
+        nodes = {node.metadata.name: node for node in (await CoreV1Api(api).list_node()).items}
+
+    name = workers.name
+    assert [(node.name, node.role) for node in workers.nodes] == [
+        (f"{name}-control-plane", Role.CONTROL_PLANE),
+        (f"{name}-worker", Role.WORKER),
+        (f"{name}-worker2", Role.WORKER),
+    ]
+    assert {taint.key for taint in nodes[f"{name}-control-plane"].spec.taints} == {"node-role.kubernetes.io/control-plane"}
+    assert nodes[f"{name}-worker"].spec.taints is None
+    assert {node.spec.provider_id for node in nodes.values()} == {f"kind://docker/{name}/{each}" for each in nodes}
+    assert sorted(node.spec.pod_cidr for node in nodes.values()) == ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"]
+
+
+async def test_pods_on_different_nodes_reach_each_other_and_dns(workers: Cluster) -> None:
+    """By address and by name, in both directions."""
+    names = [node.name for node in workers.nodes if node.role is Role.WORKER]
+    serve = "mkdir /www && hostname >/www/index.html && exec httpd -f -p 8080 -h /www"
+    service: Any = {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}
+    async with workers.client() as api:
+        core = CoreV1Api(api)
+        await core.create_namespaced_pod("default", pod("web", ["sh", "-c", serve], nodeName=names[0]))
+        await core.create_namespaced_service("default", service)
+        await pod_is(core, "default", "web", lambda status: status.phase == "Running")
+        address = (await core.read_namespaced_pod("web", "default")).status.pod_ip
+        ask = " && ".join(
+            f"for i in 1 2 3 4 5 6 7 8; do wget -q -O - -T 2 http://{host} && break; sleep 1; done" for host in (f"{address}:8080", "web")
+        )
+        await core.create_namespaced_pod("default", pod("asks", ["sh", "-c", ask], nodeName=names[1]))
+        phase, output = await pod_ends(core, "default", "asks")
+
+    assert (phase, output) == ("Succeeded", "web\nweb\n")
+
+
+async def test_a_pod_of_a_workers_own_network_reaches_the_api(workers: Cluster) -> None:
+    """Through the Service that kube-proxy makes."""
+    node = next(node.name for node in workers.nodes if node.role is Role.WORKER)
+    ask = "for i in 1 2 3 4 5 6 7 8; do nc -z -w 2 kubernetes.default 443 && exit 0; sleep 1; done; exit 1"
+    async with workers.client() as api:
+        core = CoreV1Api(api)
+        await core.create_namespaced_pod("default", pod("api", ["sh", "-c", ask], nodeName=node))
+        phase, output = await pod_ends(core, "default", "api")
+
+    assert phase == "Succeeded", output
+
+
+async def test_no_bootstrap_token_is_left(workers: Cluster) -> None:
+    """Nobody can join any more."""
+    async with workers.client() as api:
+        secrets = (await CoreV1Api(api).list_namespaced_secret("kube-system")).items
+
+    assert [secret.metadata.name for secret in secrets if secret.type == "bootstrap.kubernetes.io/token"] == []
+
+
+async def test_several_control_planes(name: str) -> None:
+    """They boot at once. One is killed: the API answers on; it comes back: it is Ready again. Nothing is left of any."""
+    boots: dict[str, list[float]] = {}
+
+    def note(event: events.Event) -> None:
+        if isinstance(event, (events.NodeStarted, events.RuntimeReady)):
+            boots.setdefault(event.node, []).append(event.monotonic_s)
+
+    async with Cluster.running(shape(3, 2), name=name, on_event=note, wait_s=240) as cluster, cluster.client() as api:
+        core = CoreV1Api(api)
+        intervals = [boots[f"{name}-{suffix}"] for suffix in ("worker", "worker2", "control-plane2", "control-plane3")]
+        assert max(start for start, _ in intervals) < min(end for _, end in intervals)
+
+        victim = cluster.nodes[0]
+        async with cluster.engine.connect() as connection:
+            await container_kill(connection, victim.id, "SIGKILL")
+            assert await answers_within(core, 10)
+            before = await container_inspect(connection, victim.id)
+            if before.state != "running":  # the Engine may have been faster: restart policy
+                await container_start(connection, victim.id)
+        await heard_of(api, victim.name, datetime.now(UTC))
+        nodes = (await core.list_node()).items
+
+    assert len(nodes) == 5
+    assert name not in await Cluster.list()
+
+
+async def answers_within(core: CoreV1Api, seconds: float) -> bool:
+    """Whether the API answers, soon, three times in a row."""
+    end, row = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        try:
+            await core.list_namespace(_request_timeout=2)
+        except Exception:  # noqa: BLE001 (of any kind: it does not answer)
+            row = 0
+        else:
+            row += 1
+        if row == 3:
+            return True
+        await anyio.sleep(0.2)
+    return False
+
+
+async def heard_of(api: ApiClient, node: str, since: datetime, timeout_s: float = 60) -> None:
+    """Wait until a node's kubelet has renewed its lease, after a moment."""
+    last = None
+    with anyio.move_on_after(timeout_s):
+        while last is None or last < since:
+            with suppress(Exception):  # the API may be moving from one control plane to another
+                last = (await CoordinationV1Api(api).read_namespaced_lease(node, "kube-node-lease", _request_timeout=2)).spec.renew_time
+            await anyio.sleep(0.5)
+        return
+    raise AssertionError(f"node {node} was not heard of again within {timeout_s:g} s; last at {last}")
