@@ -61,7 +61,8 @@ async def test_pods_on_different_nodes_reach_each_other_and_dns(workers: Cluster
         await pod_is(core, "default", "web", lambda status: status.phase == "Running")
         address = (await core.read_namespaced_pod("web", "default")).status.pod_ip
         ask = " && ".join(
-            f"for i in 1 2 3 4 5 6 7 8; do wget -q -O - -T 2 http://{host} && break; sleep 1; done" for host in (f"{address}:8080", "web")
+            f"for i in 1 2 3 4 5 6 7 8; do wget -q -O - -T 2 http://{host} 2>/dev/null && break; sleep 1; done"
+            for host in (f"{address}:8080", "web")
         )
         await core.create_namespaced_pod("default", pod("asks", ["sh", "-c", ask], nodeName=names[1]))
         phase, output = await pod_ends(core, "default", "asks")
@@ -72,7 +73,7 @@ async def test_pods_on_different_nodes_reach_each_other_and_dns(workers: Cluster
 async def test_a_pod_of_a_workers_own_network_reaches_the_api(workers: Cluster) -> None:
     """Through the Service that kube-proxy makes."""
     node = next(node.name for node in workers.nodes if node.role is Role.WORKER)
-    ask = "for i in 1 2 3 4 5 6 7 8; do nc -z -w 2 kubernetes.default 443 && exit 0; sleep 1; done; exit 1"
+    ask = "for i in 1 2 3 4 5 6 7 8; do nc -w 2 kubernetes.default 443 </dev/null && exit 0; sleep 1; done; exit 1"
     async with workers.client() as api:
         core = CoreV1Api(api)
         await core.create_namespaced_pod("default", pod("api", ["sh", "-c", ask], nodeName=node))

@@ -11,7 +11,7 @@ import pytest
 from kindasync import Cluster
 from kindasync import events as told
 from kindasync.events import Event
-from kindasync.testing import FakeEngine
+from kindasync.testing import FakeEngine, Received
 from tests.unit.leftovers import nothing_left
 from tests.unit.recording import Recording
 
@@ -36,6 +36,10 @@ async def warned(fake: FakeEngine, home: Path, **networking: Any) -> list[told.W
     return seen.of(told.Warned)
 
 
+def asked_ports(request: Received) -> list[str]:
+    return [binding["HostPort"] for binding in request.json["HostConfig"]["PortBindings"]["6443/tcp"]]
+
+
 @pytest.mark.parametrize("override", ["", "127.0.0.1", "127.0.0.2", "localhost", "::1"])
 async def test_an_api_server_on_loopback_is_no_news(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, override: str) -> None:
     """Nobody else reaches it."""
@@ -47,9 +51,9 @@ async def test_an_api_server_on_loopback_is_no_news(fake: FakeEngine, home: Path
 @pytest.mark.parametrize(
     ("override", "address"),
     [
-        ("192.0.2.1", "192.0.2.1:26443"),
-        ("engine.example", "0.0.0.0:26443"),  # known by its name only: all addresses
-        ("2001:db8::1", "[2001:db8::1]:26443"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("engine.example", "0.0.0.0"),  # known by its name only: all addresses
+        ("2001:db8::1", "[2001:db8::1]"),
     ],
 )
 async def test_an_api_server_that_others_reach_is_warned_of(
@@ -58,10 +62,11 @@ async def test_an_api_server_that_others_reach_is_warned_of(
     """KINDASYNC_HOST_OVERRIDE says how this machine reaches it, and decides where it is published."""
     monkeypatch.setenv("KINDASYNC_HOST_OVERRIDE", override)
 
-    (warning,) = await warned(fake, home, apiServerPort=26443)
+    (warning,) = await warned(fake, home)
 
     assert (warning.cluster, warning.node) == ("demo", NODE)
-    assert warning.message == f"the API server is published on {address}: whoever reaches that can talk to it"
+    (port,) = {port for request in fake.requests_of("ContainerCreate")[1:] for port in asked_ports(request)}
+    assert warning.message == f"the API server is published on {address}:{port}: whoever reaches that can talk to it"
 
 
 @pytest.mark.parametrize(("address", "warns"), [("0.0.0.0", True), ("::", True), ("192.0.2.1", True), ("127.0.0.1", False), ("::1", False)])
