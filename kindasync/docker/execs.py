@@ -13,6 +13,7 @@ import anyio
 from kindasync.docker._engine import Call, Connection, required
 from kindasync.docker._frames import STDERR, demultiplexed
 from kindasync.errors import ConnectionLost, EngineError, one_error
+from kindasync.transport._source import end
 
 if TYPE_CHECKING:
     from kindasync.transport._upgrade import Upgraded
@@ -113,13 +114,17 @@ class _Output:
 
 async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes) -> None:
     """Send all of `stdin`, unless the far side closes before: whether the program has ended then, or the connection, its output tells."""
-    async for data in _pieces(stdin):
-        try:
-            await upgraded.send(data)
-        except ConnectionLost:
-            return
-    with suppress(ConnectionLost):
-        await upgraded.send_eof()
+    try:
+        async for data in _pieces(stdin):
+            try:
+                await upgraded.send(data)
+            except ConnectionLost:
+                return
+        with suppress(ConnectionLost):
+            await upgraded.send_eof()
+    finally:
+        if not isinstance(stdin, bytes):
+            await end(stdin)
 
 
 async def _pieces(stdin: AsyncIterator[bytes] | bytes) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from yarl import URL
 
 from kindasync.errors import ConnectionLost, EngineMissing, EnginePermissionDenied, EngineUnreachable
 from kindasync.transport._endpoint import Endpoint
+from kindasync.transport._source import end
 from kindasync.transport._tls import context
 
 CONNECT_S = 10.0
@@ -55,7 +56,7 @@ class _Source:
     """A request's body that comes from somewhere. `error`: how that failed; aiohttp would blame the connection for it."""
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
-        self._pieces = pieces
+        self._pieces = aiter(pieces)
         self.error: Exception | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -65,6 +66,9 @@ class _Source:
         except Exception as error:
             self.error = error
             raise
+
+    async def aclose(self) -> None:
+        await end(self._pieces)
 
 
 class StreamedReply:
@@ -138,10 +142,10 @@ class Http:
         Raises: EngineUnreachable (EngineMissing, EnginePermissionDenied); ConnectionLost; what the source of the body raises.
         Cancellation: closes the connection; the Engine may or may not have acted.
         """
-        body = _body_of(request)
-        with _translated(self.endpoint, body):
-            async with self._send(self._unary, request, body) as response:
-                return Reply(status=response.status, headers=response.headers, body=await response.read())
+        async with _body_of(request) as body:
+            with _translated(self.endpoint, body):
+                async with self._send(self._unary, request, body) as response:
+                    return Reply(status=response.status, headers=response.headers, body=await response.read())
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[StreamedReply]:
@@ -149,13 +153,13 @@ class Http:
 
         Raises: as `request`. Cancellation, or leaving the context: closes the connection.
         """
-        body = _body_of(request)
-        with _translated(self.endpoint, body):
-            response = await self._send(self._streams, request, body)
-        try:
-            yield StreamedReply(self.endpoint, response, body)
-        finally:
-            response.close()
+        async with _body_of(request) as body:
+            with _translated(self.endpoint, body):
+                response = await self._send(self._streams, request, body)
+            try:
+                yield StreamedReply(self.endpoint, response, body)
+            finally:
+                response.close()
 
     def _send(
         self, session: aiohttp.ClientSession, request: Request, body: bytes | _Source | None
@@ -171,8 +175,13 @@ class Http:
         )
 
 
-def _body_of(request: Request) -> bytes | _Source | None:
-    return request.body if request.body is None or isinstance(request.body, bytes) else _Source(request.body)
+@asynccontextmanager
+async def _body_of(request: Request) -> AsyncIterator[bytes | _Source | None]:
+    if request.body is None or isinstance(request.body, bytes):
+        yield request.body
+    else:
+        async with aclosing(_Source(request.body)) as source:
+            yield source
 
 
 @contextmanager

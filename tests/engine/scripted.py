@@ -17,11 +17,13 @@ PACKET_BORDER = 10  # turns of the loop after which the other side, in the same 
 class Scripted:
     """Answers each request, on a connection of its own, with the next of `answers`, and leaves the connection open.
 
-    An answer is a sequence of pieces, each of which arrives alone; None closes the connection.
+    An answer is a sequence of pieces, each of which arrives alone; None closes the connection. `hasty`: it does not wait for
+    the requests' bodies.
     """
 
-    def __init__(self, answers: Sequence[Sequence[bytes | None]]) -> None:
+    def __init__(self, answers: Sequence[Sequence[bytes | None]], *, hasty: bool = False) -> None:
         self._answers = list(answers)
+        self._hasty = hasty
         self._tasks: set[asyncio.Task[None]] = set()
         self.heads: list[Head] = []
 
@@ -33,7 +35,8 @@ class Scripted:
         try:
             head = await read_head(reader)
             assert head
-            await read_body(reader, head.headers)
+            if not self._hasty:
+                await read_body(reader, head.headers)
             self.heads.append(head)
             for piece in self._answers.pop(0):
                 if piece is None:
@@ -55,9 +58,9 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(socket: Path, *answers: Sequence[bytes | None]) -> AsyncIterator[Scripted]:
+async def scripted(socket: Path, *answers: Sequence[bytes | None], hasty: bool = False) -> AsyncIterator[Scripted]:
     """It listens on a UNIX socket while the context is open."""
-    script = Scripted(answers)
+    script = Scripted(answers, hasty=hasty)
     server = await asyncio.start_unix_server(script.take, socket)
     try:
         yield script
@@ -73,3 +76,7 @@ async def scripted(socket: Path, *answers: Sequence[bytes | None]) -> AsyncItera
 def http(status: int, *headers: str, body: bytes = b"") -> bytes:
     """An answer, or the beginning of one; no header but these."""
     return "\r\n".join([f"HTTP/1.1 {status} Status", *headers, "", ""]).encode() + body
+
+
+PING = [http(200, "Api-Version: 1.45", "Content-Length: 2", body=b"OK"), None]
+"""The answer to the first request of every connection."""

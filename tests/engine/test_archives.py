@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
+from kindasync.docker import Engine
 from kindasync.docker.archives import get_archive, path_stat, put_archive, read_archive
 from kindasync.docker.containers import container_start
 from kindasync.docker.execs import container_exec
-from kindasync.errors import ApiError, NotFound
+from kindasync.errors import ApiError, EngineError, NotFound
 from tests.engine.lab import Lab, pieces, tar, untar
+from tests.engine.scripted import PING, http, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -103,6 +109,56 @@ async def test_put_from_a_source_that_breaks(lab: Lab) -> None:
 
     with pytest.raises(RuntimeError, match="the source is broken"):
         await put_archive(lab.connection, await lab.created(), "/kind", broken())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [http(200, "Content-Length: 0")],
+        [http(200, "Content-Length: 0", "Connection: close"), None],
+        [http(500, "Content-Length: 2", body=b"no")],
+        [None],  # the connection is lost
+    ],
+)
+async def test_a_source_that_is_not_read_to_its_end_is_closed(tmp_path: Path, answer: Sequence[bytes | None]) -> None:
+    """An Engine may have had enough before: what the source holds open is closed when the call is through, however it ends."""
+    ended: list[str] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(1024 * 1024)
+        finally:
+            await checkpoint()  # as the closing of a file is: in a worker thread
+            ended.append("closed")
+
+    async with scripted(tmp_path / "s", PING, answer, hasty=True), Engine.of(f"unix://{tmp_path}/s").connect() as connection:
+        with anyio.fail_after(10), suppress(EngineError):
+            await put_archive(connection, "any", "/", source())
+
+        assert ended == ["closed"]
+
+
+async def test_a_source_is_closed_when_the_call_is_cancelled(tmp_path: Path) -> None:
+    """Also while it is waited for, itself or the Engine."""
+    ended: list[str] = []
+
+    async def source(*, slow: bool) -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            scope.cancel()
+            while not slow:
+                yield bytes(1024 * 1024)
+            await anyio.sleep_forever()
+        finally:
+            ended.append("closed")
+
+    for slow in (True, False):
+        async with scripted(tmp_path / "s", PING, [], hasty=True), Engine.of(f"unix://{tmp_path}/s").connect() as connection:
+            with anyio.fail_after(10), anyio.CancelScope() as scope:
+                await put_archive(connection, "any", "/", source(slow=slow))
+
+    assert ended == ["closed"] * 2
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["running", "created"])

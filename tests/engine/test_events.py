@@ -18,7 +18,7 @@ from kindasync.errors import EngineUnreachable
 from kindasync.testing import FakeEngine
 from kindasync.transport._http import StreamedReply
 from tests.engine.lab import Lab
-from tests.engine.scripted import http, scripted
+from tests.engine.scripted import PING, http, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,6 @@ async def test_a_lost_connection_is_made_again_where_it_ended(fake: FakeEngine, 
 # -- what an Engine does seldom
 
 
-PING = [http(200, "Api-Version: 1.45", "Content-Length: 2", body=b"OK"), None]
 SECOND = 10**9
 
 

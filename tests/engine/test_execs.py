@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from kindasync.docker.containers import container_inspect, container_kill
 from kindasync.docker.execs import container_exec
@@ -247,6 +248,27 @@ async def test_what_the_source_of_the_input_raises_is_raised(lab: Lab) -> None:
         await container_exec(lab.connection, container.id, ["cat"], stdin=broken())
 
     assert (await container_inspect(lab.connection, container.id)).state == "running"
+
+
+async def test_a_source_of_input_that_is_not_needed_any_more_is_closed(lab: Lab) -> None:
+    """Here because the call is cancelled while it sends; what the source holds open is not left to chance."""
+    container = await lab.running()
+    ended: list[str] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            scope.cancel()
+            while True:
+                yield bytes(1024 * 1024)
+        finally:
+            await checkpoint()
+            ended.append("closed")
+
+    with anyio.fail_after(10), anyio.CancelScope() as scope:
+        await container_exec(lab.connection, container.id, ["sleep", "infinity"], stdin=source())
+
+    assert ended == ["closed"]
 
 
 async def test_a_program_that_is_not_there_and_has_input(lab: Lab) -> None:

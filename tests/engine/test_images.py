@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kindasync.docker import Engine
 from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import ContainerSpec, container_create, container_inspect
 from kindasync.docker.images import (
@@ -28,6 +29,7 @@ from kindasync.docker.images import (
 from kindasync.errors import ApiError, Conflict, NotFound, StreamFailed
 from tests.engine.lab import Lab, pieces, tar, untar
 from tests.engine.registry import registry
+from tests.engine.scripted import PING, http, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -379,3 +381,17 @@ async def test_a_registry_may_want_a_login(lab: Lab, tmp_path: Path) -> None:
                 await image_create(lab.connection, reference)
             with pytest.raises(StreamFailed, match="no basic auth credentials"):
                 await image_push(lab.connection, reference)
+
+
+async def test_references_that_name_nothing_are_none(tmp_path: Path) -> None:
+    """Engines before API 1.43 have them for an image without any."""
+    nothing = {"Id": "sha256:0", "RepoTags": ["<none>:<none>"], "RepoDigests": ["<none>@<none>"]}
+    some = {"Id": "sha256:1", "RepoTags": ["app:1"], "RepoDigests": None}
+    answers = [[http(200, body=json.dumps(document).encode()), None] for document in (nothing, [nothing, some])]
+
+    async with scripted(tmp_path / "s", PING, *answers), Engine.of(f"unix://{tmp_path}/s").connect() as connection:
+        image = await image_inspect(connection, "sha256:0")
+        images = await image_list(connection)
+
+    assert (image.tags, image.digests) == ((), ())
+    assert [(each.tags, each.digests) for each in images] == [((), ()), (("app:1",), ())]

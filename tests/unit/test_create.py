@@ -578,6 +578,31 @@ async def test_execs_of_the_paused_phase_have_ended_before_the_signal(fake: Fake
     assert order == ["ran", "signalled"]
 
 
+@pytest.mark.usefixtures("nobody_dies")
+@pytest.mark.parametrize(("printed", "free"), [("0 4096\n", 0), ("65535 4096\n", 255), ("1 4096\n", 0)])
+async def test_a_node_without_disk_space_is_not_booted(fake: FakeEngine, home: Path, printed: str, free: int) -> None:
+    """What etcd needs to begin with has to be free: else it would try again and again, and nobody would know."""
+    fake.node.programs["stat"] = lambda *_: ProgramResult(stdout=printed.encode())
+
+    with nothing_left(fake, home), pytest.raises(StepFailed, match="check the disk of node") as raised:
+        await create(fake)
+
+    assert "has too little disk space" in raised.value.what
+    assert raised.value.why == f"{free} MiB are free where the Engine keeps volumes; a node needs 256 MiB to begin with"
+    assert raised.value.hint.startswith("free disk space")
+    assert fake.requests_of("ContainerKill") == []
+
+
+@pytest.mark.parametrize(
+    "result", [ProgramResult(stdout=b"65536 4096\n"), ProgramResult(exit_code=1, stderr=b"stat: no such option\n"), ProgramResult()]
+)
+async def test_disk_space_that_is_enough_or_not_known_is_no_obstacle(fake: FakeEngine, result: ProgramResult) -> None:
+    """Not every image's program says it in that way."""
+    fake.node.programs["stat"] = lambda *_: result
+
+    await create(fake)
+
+
 async def test_a_signal_that_is_not_taken_is_repeated(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel drops one that comes before its handler."""
     monkeypatch.setattr(_boot, "SIGNAL_INTERVAL_S", 0.05)
