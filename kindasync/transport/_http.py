@@ -203,7 +203,7 @@ def _translated(endpoint: Endpoint, sent: bytes | _Source | None) -> Iterator[No
 
 def unreachable(endpoint: Endpoint, error: BaseException) -> EngineUnreachable:
     """The error that says why no connection to `endpoint` could be made, and what helps."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    cause = getattr(error, "os_error", error)  # which errors of certificates do not have, in some versions
     what = f"cannot connect to the Docker Engine at {endpoint}"
     match cause:
         case FileNotFoundError():
