@@ -212,9 +212,23 @@ class NodeReady(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterReady(Timed):
-    """All nodes are Ready, the default ServiceAccount exists, and a pod was scheduled. `duration_s`: the whole create."""
+    """All nodes are Ready, the default ServiceAccount exists, and a pod was scheduled. `duration_s`: the whole create, or start."""
 
     stage: ClassVar[str] = "readiness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStopped(Timed):
+    """A node's container was stopped; what is in it stays."""
+
+    stage: ClassVar[str] = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStopped(Timed):
+    """No container of the cluster runs any more."""
+
+    stage: ClassVar[str] = "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +238,22 @@ class StepFailed(Event):
     stage: ClassVar[str] = "failure"
     step: str
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress(Progress):
+    """Bytes of an archive, or of the export of images, that a running node has taken; `subject` names them."""
+
+    stage: ClassVar[str] = "load"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLoaded(Timed):
+    """Pods of a node can use `images` (or those of the archive of that name). `skipped`: it had just these before."""
+
+    stage: ClassVar[str] = "load"
+    images: tuple[str, ...]
+    skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,11 +48,18 @@ def describe(event: events.Event) -> str | None:
             return "Ready"
         case events.ClusterReady():
             return f'cluster "{event.cluster}" is ready after {event.duration_s:.1f} s'
+        case events.NodeStopped():
+            return "stopped"
+        case events.ClusterStopped():
+            return f'stopped cluster "{event.cluster}" in {event.duration_s:.1f} s'
         case events.StepFailed():
             return f"failed to {event.step}"
         case events.RolledBack():
             left = f"; left behind: {', '.join(event.left_behind)}" if event.left_behind else ""
             return f"took back what was made{left}"
+        case events.NodeLoaded():
+            what = ", ".join(event.images)
+            return f"has {what} already" if event.skipped else f"loaded {what}"
         case events.NodeRemoved():
             return "removed"
         case events.ClusterDeleted():

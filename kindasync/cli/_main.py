@@ -89,6 +89,9 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "delete": "_main:delete",
         "get": "_main:get",
         "export": "_main:export",
+        "stop": "_stop:stop_cluster",
+        "start": "_stop:start_cluster",
+        "load": "_main:load",
         "build": "_main:build",
         "doctor": "_doctor:doctor",
         "version": "_version:version",
@@ -132,9 +135,22 @@ def get() -> None:
     """Print clusters, nodes or a kubeconfig."""
 
 
-@click.group(cls=LazyGroup, lazy={"kubeconfig": "_get:export_kubeconfig"})
+@click.group(cls=LazyGroup, lazy={"kubeconfig": "_get:export_kubeconfig", "logs": "_logs:export_logs"})
 def export() -> None:
-    """Export a cluster's kubeconfig."""
+    """Export a cluster's kubeconfig, or its logs."""
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "image": "_load:load_image",
+        "archive": "_load:load_archive",
+        "docker-image": "_load:load_docker_image",
+        "image-archive": "_load:load_image_archive",
+    },
+)
+def load() -> None:
+    """Load images into the nodes of a cluster."""
 
 
 @click.group(cls=LazyGroup, lazy={"node-image": "_build:build_node_image"})

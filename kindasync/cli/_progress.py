@@ -102,7 +102,7 @@ class _Live:
             case events.BuildStepEnded():
                 text = "as before (cached)" if event.cached else "done"
                 self._put(event.step, text, since=now - event.duration_s, mark="✓", ended=now)
-            case events.ImagePullProgress() | events.PreloadProgress():
+            case events.ImagePullProgress() | events.PreloadProgress() | events.LoadProgress():
                 total = f" of {bytes_text(event.total)}" if event.total else ""
                 self._put(event.node or "image", f"{event.stage} {event.subject}: {bytes_text(event.current)}{total}")
             case events.ImagePulled():
@@ -113,7 +113,7 @@ class _Live:
                 self._put(event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
             case events.Warned():
                 self._console.print(_plain(event.message, style="yellow"))
-            case events.ClusterReady() | events.NodeRemoved() | events.ClusterDeleted() | events.RolledBack():
+            case events.ClusterReady() | events.NodeLoaded() | events.NodeRemoved() | events.ClusterDeleted() | events.RolledBack():
                 self._put(event.node or event.cluster, describe(event) or "", mark="✓", ended=now)
             case _:
                 text, name = describe(event) or "", event.node or event.cluster

@@ -116,6 +116,47 @@ class Cluster:
         """
         await delete(self.name, engine=self.engine, on_event=on_event)
 
+    async def load_image(self, *references: str, nodes: Sequence[str] | None = None, on_event: Callback | Bus | None = None) -> None:
+        """Load images that the Engine has into the nodes, or those named, but for nodes that have them already.
+
+        Shape: one export goes to all nodes at once, and nothing of it to a disk of this machine.
+        Raises: ClusterNotFound; ClusterError for images or nodes that are not there, before anything is loaded; StepFailed with
+        the `.failures` of some nodes, when the others are through; EngineError.
+        Cancellation: ends it; a node has all of the images then, or none of those it lacked.
+        """
+        await load_image(self.name, references, nodes=nodes, engine=self.engine, on_event=on_event)
+
+    async def load_archive(self, path: Path | str, *, nodes: Sequence[str] | None = None, on_event: Callback | Bus | None = None) -> None:
+        """Load the images of an archive (docker or OCI layout) into the nodes, or those named.
+
+        Raises: OSError for a file that cannot be read; otherwise, and cancellation, as `load_image`.
+        """
+        await load_archive(self.name, path, nodes=nodes, engine=self.engine, on_event=on_event)
+
+    async def stop(self, *, on_event: Callback | Bus | None = None) -> None:
+        """Stop all nodes, and leave them as they are; nothing for those that do not run.
+
+        Raises: ClusterNotFound; StepFailed with what could not be stopped; EngineError. Cancellation: some are stopped then.
+        """
+        await stop(self.name, engine=self.engine, on_event=on_event)
+
+    async def start(self, *, wait_s: float = DEFAULT_WAIT_S, on_event: Callback | Bus | None = None) -> None:
+        """Start all nodes that do not run, and return when all are Ready again: heard of since their start. `wait_s` 0: at once.
+
+        A `kubeconfig` whose port the Engine picked (apiServerPort 0) is another then: `get` has it.
+        Raises: ClusterNotFound; StepFailed with what could not be started; NotReady; ClusterError if nodes got addresses which
+        their Kubernetes does not know (networks not of our making); EngineError. Cancellation: some are started then.
+        """
+        await start(self.name, engine=self.engine, wait_s=wait_s, on_event=on_event)
+
+    async def export_logs(self, directory: Path | str, *, on_event: Callback | Bus | None = None) -> None:
+        """Write the logs of all nodes, running or not, into a directory, laid out as kind does; it is made if it is not there.
+
+        Raises: ClusterNotFound; OSError for a directory that cannot be written; StepFailed with what could not be had, after the
+        rest; EngineError. Cancellation: what was written stays.
+        """
+        await export_logs(self.name, directory, engine=self.engine, on_event=on_event)
+
     @classmethod
     @asynccontextmanager
     async def running(cls, config: AnyConfig | None = None, *, name: str | None = None, **options: Any) -> AsyncIterator[Cluster]:
@@ -165,6 +206,69 @@ async def delete(name: str, *, engine: Engine | str | None = None, on_event: Cal
         left = await delete_cluster(connection, name, bus)
     if left:
         raise LeftBehind(f'cluster "{name}" could not be deleted whole', [each.what for each in left], why="\n".join(map(str, left)))
+
+
+async def load_image(
+    name: str,
+    references: Sequence[str],
+    *,
+    nodes: Sequence[str] | None = None,
+    engine: Engine | str | None = None,
+    on_event: Callback | Bus | None = None,
+) -> None:
+    """As `Cluster.load_image`, by the cluster's name."""
+    from kindasync.cluster._load import load_images
+
+    _check_name(name, ClusterNotFound)
+    async with _operation(engine, on_event) as (connection, bus):
+        await load_images(connection, bus, name, references, nodes)
+
+
+async def load_archive(
+    name: str,
+    path: Path | str,
+    *,
+    nodes: Sequence[str] | None = None,
+    engine: Engine | str | None = None,
+    on_event: Callback | Bus | None = None,
+) -> None:
+    """As `Cluster.load_archive`, by the cluster's name."""
+    from kindasync.cluster import _load
+
+    _check_name(name, ClusterNotFound)
+    async with _operation(engine, on_event) as (connection, bus):
+        await _load.load_archive(connection, bus, name, Path(path), nodes)
+
+
+async def stop(name: str, *, engine: Engine | str | None = None, on_event: Callback | Bus | None = None) -> None:
+    """Stop the nodes of the cluster of that name. Raises: as `Cluster.stop`."""
+    from kindasync.cluster._stop import stop_cluster
+
+    _check_name(name, ClusterNotFound)
+    async with _operation(engine, on_event) as (connection, bus):
+        await stop_cluster(connection, name, bus)
+
+
+async def start(
+    name: str, *, engine: Engine | str | None = None, wait_s: float = DEFAULT_WAIT_S, on_event: Callback | Bus | None = None
+) -> None:
+    """Start the nodes of the cluster of that name, and wait until it is ready. Raises: as `Cluster.start`."""
+    from kindasync.cluster._stop import start_cluster
+
+    _check_name(name, ClusterNotFound)
+    async with _operation(engine, on_event) as (connection, bus):
+        await start_cluster(connection, name, bus, wait_s=wait_s)
+
+
+async def export_logs(
+    name: str, directory: Path | str, *, engine: Engine | str | None = None, on_event: Callback | Bus | None = None
+) -> None:
+    """As `Cluster.export_logs`, by the cluster's name."""
+    from kindasync.cluster import _logs
+
+    _check_name(name, ClusterNotFound)
+    async with _operation(engine, on_event) as (connection, bus):
+        await _logs.export_logs(connection, bus, name, Path(directory))
 
 
 async def _delete_into(error: BaseException, name: str, engine: Engine) -> None:

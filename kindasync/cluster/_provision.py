@@ -15,6 +15,7 @@ import yaml
 
 from kindasync import events
 from kindasync.cluster._assembly import Assembly, Authority
+from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.config import Role
@@ -89,7 +90,8 @@ async def provision_first(
 
     async def prepare() -> None:
         parameters = await _parameters(run, plan, node, container, engine)
-        await _put_files(run, node, container, kubeadm.to_yaml(kubeadm.documents(parameters)))
+        text = patched_kubeadm(run, node, kubeadm.to_yaml(kubeadm.documents(parameters)), joins=False)
+        await _put_files(run, node, container, text)
         if contract.pauses:
             await _make_kubeadm_files(run, node, container)
             assembly.authority.set(await read_authority(run, plan, container))
@@ -121,6 +123,7 @@ async def provision_other(
             **({path: File(content=key, mode=0o600) for path, key in authority.keys.items()} if is_control_plane else {}),
         }
         text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
+        text = patched_kubeadm(run, node, text, joins=True)
         await _put_files(run, node, container, text, files)
 
     await _boot(run, node, container, console, contract, prepare)
@@ -200,12 +203,21 @@ async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
 async def _put_files(
     run: Run, node: NodePlan, container: Container, kubeadm_config: str, others: Mapping[str, File | bytes | str] | None = None
 ) -> None:
-    """All files of the node in one tar."""
+    """All files of the node in one tar. containerd reads its own at the boot; one that runs already is restarted."""
     with run.step(f"put files into node {node.name}", node=node.name):
         files: dict[str, File | bytes | str] = {kubeadm.CONFIG_PATH: File(content=kubeadm_config.encode(), mode=0o600), **(others or {})}
         if node.spec.pauses and not run.request.config.networking.disable_default_cni:
             files[cni.CONFIG_PATH] = cni.conflist(node.pod_cidrs)
+        if patches_containerd(run):
+            there = only_file(await read_archive(run.connection, container.id, CONTAINERD_CONFIG)).decode()
+            files[CONTAINERD_CONFIG] = patched_containerd(run, node, there)
         await put_archive(run.connection, container.id, "/", tar_of(files))
+    if patches_containerd(run) and not node.spec.pauses:
+        with run.step(f"restart containerd in node {node.name}", node=node.name):
+            argv = ("systemctl", "restart", "containerd")
+            result = await _exec(run, container, argv)
+            if result.exit_code:
+                raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
 
 
 async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> None:

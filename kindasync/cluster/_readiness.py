@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -43,10 +44,12 @@ async def wait_ready(
     timeout_s: float,
     has_network: bool = True,
     needs_pod: bool = True,
+    since: Mapping[str, datetime] | None = None,
 ) -> None:
     """Wait until the cluster is ready, by watches; each change is a ReadinessObserved.
 
     `has_network`: whether it has a pod network. Without one no node becomes Ready, and no pod runs: then nodes have to be registered.
+    `since`: when nodes were started again; how they were before is not how they are.
     Raises: NotReady after `timeout_s`, with what is still missing and how it was seen last.
     """
     needs_pod = needs_pod and has_network
@@ -57,7 +60,7 @@ async def wait_ready(
         with anyio.fail_after(timeout_s):
             async with anyio.create_task_group() as tasks:
                 observer = _Observer(observed, bus, cluster, tasks.cancel_scope, began)
-                tasks.start_soon(_watch_nodes, api, observer, has_network)
+                tasks.start_soon(_watch_nodes, api, observer, has_network, since or {})
                 tasks.start_soon(_watch_service_account, api, observer)
                 if needs_pod:
                     tasks.start_soon(_watch_pods, api, observer)
@@ -96,13 +99,13 @@ class _Observer:
             self._scope.cancel()
 
 
-async def _watch_nodes(api: ClusterApi, observer: _Observer, has_network: bool) -> None:
+async def _watch_nodes(api: ClusterApi, observer: _Observer, has_network: bool, since: Mapping[str, datetime]) -> None:
     async for change, node in api.watch("/api/v1/nodes"):
         name = node["metadata"]["name"]
         if change == "DELETED":
             observer.see(f"node {name}", "its Node object was deleted", ready=False)
         else:
-            state, ready = node_state(node)
+            state, ready = node_state(node, since.get(name))
             observer.see(f"node {name}", state, ready=ready or not has_network)
 
 
@@ -121,9 +124,12 @@ async def _watch_pods(api: ClusterApi, observer: _Observer) -> None:
             observer.see("a scheduled pod", f"{name}: {state.get('message') or state.get('reason') or 'pending'}", ready=False)
 
 
-def node_state(node: Mapping[str, Any]) -> tuple[str, bool]:
-    """How a Node is, in words, and whether that is Ready."""
+def node_state(node: Mapping[str, Any], since: datetime | None = None) -> tuple[str, bool]:
+    """How a Node is, in words, and whether that is Ready; as its kubelet has said it no earlier than `since`."""
     condition = _condition(node, "Ready")
+    heartbeat = condition.get("lastHeartbeatTime")
+    if since and not (heartbeat and datetime.fromisoformat(heartbeat) >= since):
+        return "not heard of since its start", False
     if condition.get("status") == "True":
         return "Ready", True
     return condition.get("message") or "registered", False

@@ -49,7 +49,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """One node. `address` empty: the Engine gives one. `spec` says all about its container."""
+    """One node. `address` empty: the Engine gives one; `config_index`: its place in the configuration; `spec` says all about its container."""
 
     name: str
     role: Role
@@ -59,6 +59,7 @@ class NodePlan:
     pod_cidrs: tuple[str, ...]
     image: str
     node_labels: Mapping[str, str]
+    config_index: int
     spec: NodeSpec
 
 
@@ -111,7 +112,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     Raises: ClusterError if addresses, host ports or podCIDRs are used up.
     """
     cluster = config.name or DEFAULT_NAME
-    ordered = sorted(config.nodes, key=lambda node: node.role is not Role.CONTROL_PLANE)  # control planes first, else as written
+    # Control planes first, else as written.
+    config_indices = sorted(range(len(config.nodes)), key=lambda index: config.nodes[index].role is not Role.CONTROL_PLANE)
+    ordered = [config.nodes[index] for index in config_indices]
     names = list(node_names(cluster, (node.role for node in ordered)))
     nodes = []
     networking = config.networking
@@ -137,6 +140,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                 pod_cidrs=_addresses.pod_cidrs(networking.pod_subnets, index),
                 image=image,
                 node_labels=dict(node.labels),
+                config_index=config_indices[index],
                 spec=NodeSpec(
                     name=name,
                     cluster=cluster,

@@ -21,6 +21,7 @@ def problems_of(config: ClusterConfig) -> list[Problem]:
         *_node_count_problems(config),
         *(problem for index, node in enumerate(config.nodes) for problem in _node_problems(node, f"nodes[{index}]")),
         *_networking_problems(config.networking),
+        *_patch_problems(config),
     ]
 
 
@@ -40,6 +41,12 @@ def length_problems(config: ClusterConfig) -> Iterator[Problem]:
             f'"{config.name}" is {longest - HOST_NAME_LENGTH} letters too long: with "-control-plane" and the like it becomes host names'
         )
         yield Problem(path="name", message=message)
+
+
+def _patch_problems(config: ClusterConfig) -> Iterator[Problem]:
+    from kindasync.config.patches import patch_problems
+
+    yield from patch_problems(config)
 
 
 def _node_count_problems(config: ClusterConfig) -> Iterator[Problem]:

@@ -11,7 +11,12 @@ import yaml
 
 from kindasync.errors import Problem
 
-_KINDS = {"tag:yaml.org,2002:int": "an integer", "tag:yaml.org,2002:bool": "true or false", "tag:yaml.org,2002:null": "null"}
+_KINDS = {
+    "tag:yaml.org,2002:int": "an integer",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:bool": "true or false",
+    "tag:yaml.org,2002:null": "null",
+}
 
 
 class Scalar(str):

@@ -165,7 +165,7 @@ class Container:
     """A container, as ContainerList and ContainerInspect report it.
 
     Shape: `name` without slash; `state`: created, running, paused, restarting, removing, exited, dead; `exit_code`,
-    `oom_killed`, `error`, `pid` and `tty` only from ContainerInspect; `ports` the bindings that are in force (list) or asked for (inspect).
+    `oom_killed`, `error`, `pid`, `tty` and `started_at` (RFC 3339) only from ContainerInspect; `ports` the bindings that are in force (list) or asked for (inspect).
     """
 
     id: str
@@ -182,6 +182,7 @@ class Container:
     error: str = ""
     pid: int = 0
     tty: bool | None = None
+    started_at: str = ""
 
     @property
     def subject(self) -> str:
@@ -407,6 +408,7 @@ def from_inspect(document: Mapping[str, Any]) -> Container:
         error=str(state.get("Error") or ""),
         pid=int(state.get("Pid") or 0),
         tty=bool(config.get("Tty")),
+        started_at=str(state.get("StartedAt") or ""),
     )
 
 

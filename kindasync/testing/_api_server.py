@@ -1,6 +1,6 @@
 """The fake's Kubernetes API: just enough of one, on the port that a control plane publishes, for a create to come to its end.
 
-It accepts every object, and says at once what a create waits for: nodes that are Ready, the default ServiceAccount, a
+It accepts every object, and says at once what a create waits for: nodes that are Ready as soon as they are members, the default ServiceAccount, a
 scheduled pod. `Behaviour.becomes_ready` holds that back.
 """
 
@@ -11,8 +11,9 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +44,8 @@ kRPPvOBQ9lem8TXkCb5IlLatKia3cjjKiVMkx5pis9WkNFqmSGwi27eg
 -----END PRIVATE KEY-----
 """
 
+JOINS_S = 0.02  # how long it takes until watches are told of a node that has joined
+
 _RESOURCES = {
     "Node": "nodes",
     "Namespace": "namespaces",
@@ -64,8 +67,8 @@ _CLUSTER_WIDE = ("Node", "Namespace", "StorageClass", "ClusterRole", "ClusterRol
 class FakeApiServer:
     """One control plane's API. `objects` are the documents that were posted; `requests` "METHOD path" of each request."""
 
-    def __init__(self, node: str, behaviour: Behaviour) -> None:
-        self._node = node
+    def __init__(self, nodes: Callable[[], list[str]], behaviour: Behaviour) -> None:
+        self._nodes = nodes
         self._behaviour = behaviour
         self.objects: list[dict[str, Any]] = []
         self.requests: list[str] = []
@@ -118,22 +121,34 @@ class FakeApiServer:
 
     async def _watch(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of(Answer(stream=_nothing()), api_version=""))
-        document = self._observed(path)
-        if document and self._behaviour.becomes_ready:
-            writer.write(chunk(json.dumps({"type": "ADDED", "object": document}).encode() + b"\n"))
-        await writer.drain()
-        await reader.read()  # until the client has seen enough
+        enough = asyncio.ensure_future(reader.read())  # until the client has seen enough
+        told: set[str] = set()
+        try:
+            while not enough.done():
+                for document in self._observed(path) if self._behaviour.becomes_ready else ():
+                    if document["metadata"]["name"] not in told:
+                        told.add(document["metadata"]["name"])
+                        writer.write(chunk(json.dumps({"type": "ADDED", "object": document}).encode() + b"\n"))
+                await writer.drain()
+                await asyncio.wait([enough], timeout=JOINS_S)
+        finally:
+            enough.cancel()
+            await asyncio.wait([enough])
+            if not enough.cancelled():
+                enough.exception()
 
-    def _observed(self, path: str) -> dict[str, Any] | None:
+    def _observed(self, path: str) -> list[dict[str, Any]]:
         if path == "/api/v1/nodes":
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             ready = {"status": "True"} if self._behaviour.has_network else {"status": "False", "message": "cni plugin not initialized"}
-            return {"metadata": {"name": self._node}, "status": {"conditions": [{"type": "Ready", **ready}]}}
+            conditions = [{"type": "Ready", "lastHeartbeatTime": now, **ready}]
+            return [{"metadata": {"name": name}, "status": {"conditions": conditions}} for name in self._nodes()]
         if path.endswith("/serviceaccounts"):
-            return {"metadata": {"name": "default"}}
-        if path == "/api/v1/pods" and self._behaviour.has_network:
+            return [{"metadata": {"name": "default"}}]
+        if path == "/api/v1/pods" and self._behaviour.has_network and (nodes := self._nodes()):
             status = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
-            return {"metadata": {"name": "coredns-1"}, "spec": {"nodeName": self._node}, "status": status}
-        return None
+            return [{"metadata": {"name": "coredns-1"}, "spec": {"nodeName": nodes[0]}, "status": status}]
+        return []
 
 
 def _refusal(status: int) -> Answer:

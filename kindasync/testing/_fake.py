@@ -12,12 +12,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from kindasync.testing._api_server import FakeApiServer
 from kindasync.testing._images import FakeImage
-from kindasync.testing._nodes import Behaviour, node_image
+from kindasync.testing._nodes import JOINED, Behaviour, node_image
 from kindasync.testing._profiles import PROFILES, Profile
 from kindasync.testing._protocol import Answer, Head, Received, chunk, head_of, read_body, read_head
 from kindasync.testing._refused import Refused
@@ -350,11 +351,21 @@ class FakeEngine:
         """Give each control plane that has booted its API, and take it from those that ended."""
         for container in self._state.containers.values():
             if container.booted and container.running and container.api_socket and container.id not in self._apis:
-                self._apis[container.id] = FakeApiServer(container.name, self.node)
+                self._apis[container.id] = FakeApiServer(partial(self._nodes_of, container), self.node)
                 await self._apis[container.id].start(container.api_socket.dup())
         running = {container.id for container in self._state.containers.values() if container.running}
         for container_id in self._apis.keys() - running:
             await self._apis.pop(container_id).stop()
+
+    def _nodes_of(self, container: FakeContainer) -> list[str]:
+        """The nodes that a control plane's, or balancer's, API knows: itself, the first control plane, and those that have joined."""
+        label = "io.x-k8s.kind.cluster"
+        return [
+            other.name
+            for other in self._state.containers.values()
+            if other.labels.get(label) == container.labels.get(label) and not other.command
+            if other is container or JOINED in other.files or "/etc/kubernetes/admin.conf" in other.files
+        ]
 
     def _due_fault(self, operation: str) -> _Fault | None:
         due = None

@@ -11,6 +11,7 @@ from kindasync.testing._programs import PROGRAMS, Program, ProgramResult
 from kindasync.testing._state import FakeContainer
 
 CONTRACT = {"kindasync.contract": "1", "kindasync.kubernetes": "v1.37.2", "kindasync.image": "node"}
+JOINED = "/etc/kubernetes/kubelet.conf"
 KIND_VERSION = {"/kind/version": b"v1.37.2\n"}
 
 
@@ -36,7 +37,7 @@ class Behaviour:
 def node_image(reference: str = "kindasync/node:v1.37.2") -> FakeImage:
     """An image of kindasync's contract."""
     manifests = {"/kind/manifests/default-cni.yaml": b"", "/kind/manifests/default-storage.yaml": b""}
-    files = {**KIND_VERSION, **manifests, "/kind/images/.keep": b""}
+    files = {**KIND_VERSION, **manifests, "/kind/images/.keep": b"", "/etc/containerd/config.toml": b"version = 3\n"}
     return FakeImage(reference=reference, labels=dict(CONTRACT), files=files, stop_signal="SIGRTMIN+3")
 
 
@@ -73,7 +74,10 @@ def program_of(argv: Sequence[str], behaviour: Behaviour) -> Program | None:
 
 
 def _kubeadm(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
-    """Writes what kubeadm writes that kindasync reads."""
+    """Writes what kubeadm writes that kindasync reads; a node that has joined is one that its cluster's API knows."""
+    if argv[1:2] == ["join"]:
+        container.files[JOINED] = _kubeconfig()
+        return ProgramResult(stdout=b"This node has joined the cluster\n")
     for name in ("admin.conf", "super-admin.conf"):
         container.files[f"/etc/kubernetes/{name}"] = _kubeconfig()
     return ProgramResult(stdout=b"[init] Using Kubernetes version: v1.37.2\n")
@@ -98,4 +102,10 @@ current-context: admin@cluster
 """.encode()
 
 
-_PROGRAMS: dict[str, Program] = {**PROGRAMS, "kubeadm": _kubeadm}
+def _haproxy(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+    """Has an API behind it at once."""
+    container.booted = True
+    return ProgramResult(hangs=True, on_signal={"SIGTERM": ProgramResult()})
+
+
+_PROGRAMS: dict[str, Program] = {**PROGRAMS, "haproxy": _haproxy, "kubeadm": _kubeadm}

@@ -62,6 +62,7 @@ def test_a_single_node() -> None:
                 pod_cidrs=("10.244.0.0/24",),
                 image="kindasync/node:v1.37.0",
                 node_labels={},
+                config_index=0,
                 spec=NodeSpec(
                     name="demo-control-plane",
                     cluster="demo",

@@ -14,7 +14,6 @@ from kindasync.cluster import (
     _namespaces,
 )
 from kindasync.testing import FakeEngine
-from kindasync.testing._api_server import FakeApiServer
 from tests.unit.leftovers import nothing_left
 
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:randomly")
@@ -260,9 +259,7 @@ def test_a_cluster_without_a_pod_network_can_be_reused(
     pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its nodes become Ready when the suite has given it one: the configuration says so."""
-    observed = FakeApiServer._observed
-    unready = {"metadata": {"name": "pytest-control-plane"}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}
-    monkeypatch.setattr(FakeApiServer, "_observed", lambda self, path: unready if path == "/api/v1/nodes" else observed(self, path))
+    fake.node.has_network = False
     monkeypatch.setattr(pytest_plugin, "READY_S", 0.5)
     pytester.makefile(".yaml", cluster="kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  disableDefaultCNI: true\n")
     pytester.makepyfile("def test_it(kind_cluster): pass")

@@ -1,0 +1,63 @@
+"""kindasync load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kindasync.cli import _options
+from kindasync.cli._main import Settings
+from kindasync.cli._progress import Listener, listener
+from kindasync.cli._running import run
+
+_nodes = click.option("--nodes", default="", help="Names of nodes, separated by commas, instead of all.")
+
+
+def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: str, events_format: str | None) -> None:
+    """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone."""
+    from kindasync.cluster._cluster import load_image
+
+    _load(
+        settings,
+        f'Loading {", ".join(images)} into cluster "{name}" …',
+        events_format,
+        lambda on_event: load_image(name, images, nodes=_split(nodes), on_event=on_event),
+    )
+
+
+def _load_archive(settings: Settings, archives: tuple[Path, ...], name: str, nodes: str, events_format: str | None) -> None:
+    """Load the images of archives (docker or OCI layout) into nodes."""
+    from kindasync.cluster._cluster import load_archive
+
+    async def operation(on_event: Listener | None) -> None:
+        for archive in archives:
+            await load_archive(name, archive, nodes=_split(nodes), on_event=on_event)
+
+    _load(settings, f'Loading {", ".join(map(str, archives))} into cluster "{name}" …', events_format, operation)
+
+
+def _load(
+    settings: Settings, title: str, events_format: str | None, operation: Callable[[Listener | None], Coroutine[Any, Any, None]]
+) -> None:
+    with listener(title, as_json=events_format == "json", quiet=settings.quiet) as on_event:
+        run(lambda: operation(on_event))
+
+
+def _split(names: str) -> list[str] | None:
+    return [name.strip() for name in names.split(",") if name.strip()] or None
+
+
+def _command(name: str, argument: Callable[[Any], Any], callback: Callable[..., None]) -> click.Command:
+    decorated = argument(_options.name(_nodes(_options.events(click.pass_obj(callback)))))
+    return click.command(name)(decorated)
+
+
+_images = click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+_archives = click.argument("archives", metavar="ARCHIVE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+load_image = _command("image", _images, _load_image)
+load_archive = _command("archive", _archives, _load_archive)
+load_docker_image = _command("docker-image", _images, _load_image)
+load_image_archive = _command("image-archive", _archives, _load_archive)

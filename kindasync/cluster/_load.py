@@ -1,0 +1,327 @@
+"""Load: images of the Engine, or of an archive, into the containerd of running nodes, in one stream and without a file in between."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kindasync.cluster._lookup import existing_members, role_of
+from kindasync.config import Role
+from kindasync.docker import Connection
+from kindasync.docker.archives import put_archive
+from kindasync.docker.containers import Container
+from kindasync.docker.execs import ExecResult, container_exec
+from kindasync.docker.images import Image, image_get, image_inspect
+from kindasync.docker.system import EngineFacts, system_info
+from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotFound, StepFailed
+from kindasync.events import Bus, LoadProgress, NodeLoaded
+from kindasync.events import StepFailed as StepFailedEvent
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+AHEAD = 8  # pieces of the stream that a node may be ahead of the slowest
+_REPORT_BYTES = 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+_LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
+_CTR = ("ctr", "--namespace=k8s.io", "images")
+Source = AbstractAsyncContextManager[AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One load, as its steps know it. `subject` is what is loaded, in words; `images` its references; `total_bytes` None: not known before."""
+
+    connection: Connection
+    bus: Bus
+    cluster: str
+    subject: str
+    images: tuple[str, ...]
+    total_bytes: int | None = None
+    digests: bool = False
+
+    @property
+    def step(self) -> str:
+        return f"load {self.subject} into nodes"
+
+    def loaded(self, node: Container, since: float, *, skipped: bool = False) -> None:
+        duration_s = self.bus.elapsed_s() - since
+        self.bus.emit(NodeLoaded(cluster=self.cluster, node=node.name, images=self.images, skipped=skipped, duration_s=duration_s))
+
+
+class Failures:
+    """What went wrong, node by node. One node's failure is no reason for the others to end."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._errors: list[KindasyncError] = []
+
+    def note(self, node: Container, error: KindasyncError) -> None:
+        load = self._load
+        load.bus.emit(StepFailedEvent(cluster=load.cluster, node=node.name, step=load.step, error=str(error)))
+        self._errors.append(error)
+
+    def end(self) -> None:
+        """Raises: StepFailed, if there are any."""
+        if self._errors:
+            raise StepFailed(self._load.step, self._load.cluster, self._errors) from self._errors[0]
+
+
+async def load_images(connection: Connection, bus: Bus, cluster: str, references: Sequence[str], nodes: Sequence[str] | None) -> None:
+    """Load images of the Engine, all in one export, into those nodes that lack one of them.
+
+    Raises: ClusterNotFound; ClusterError for images that the Engine does not have, and for nodes that are not there, before
+    anything is loaded; StepFailed with what failed in some nodes, after the others are through.
+    """
+    if not references:
+        raise ClusterError("there is nothing to load", hint="name at least one image")
+    references = tuple(dict.fromkeys(references))
+    containers = await chosen(connection, cluster, nodes)
+    images = await known(connection, references)
+    facts = await system_info(connection)
+    named = all(is_named(reference, image) for reference, image in images.items())
+    load = Load(connection=connection, bus=bus, cluster=cluster, subject=", ".join(references), images=tuple(references), digests=not named)
+    failures = Failures(load)
+    lacking: list[Container] = []
+
+    async def look(node: Container) -> None:
+        began = bus.elapsed_s()
+        try:
+            if await has_all(connection, node, images, facts):
+                load.loaded(node, began, skipped=True)
+            else:
+                lacking.append(node)
+        except (ExecFailed, ValueError):  # it cannot say what it has
+            lacking.append(node)
+        except KindasyncError as error:
+            failures.note(node, error)
+
+    async with anyio.create_task_group() as tasks:
+        for node in containers:
+            tasks.start_soon(look, node)
+    if lacking:
+        export = image_get(connection, tuple(references), platform=f"linux/{facts.architecture}")
+        await spread(load, export, lacking, failures)
+    failures.end()
+
+
+async def load_archive(connection: Connection, bus: Bus, cluster: str, archive: Path, nodes: Sequence[str] | None) -> None:
+    """Load an archive (docker or OCI layout, compressed or not) into nodes.
+
+    Raises: OSError for a file that cannot be read; ClusterNotFound; ClusterError for nodes that are not there; StepFailed as `load_images`.
+    """
+    containers = await chosen(connection, cluster, nodes)
+    async with await anyio.open_file(archive, "rb") as file:
+        total = await file.seek(0, 2)
+        await file.seek(0)
+        load = Load(
+            connection=connection,
+            bus=bus,
+            cluster=cluster,
+            subject=archive.name,
+            images=(archive.name,),
+            total_bytes=total,
+            digests=True,
+        )
+        failures = Failures(load)
+        await spread(load, _blocks(file), containers, failures)
+    failures.end()
+
+
+@asynccontextmanager
+async def _blocks(file: anyio.AsyncFile[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def blocks() -> AsyncIterator[bytes]:
+        while block := await file.read(_BLOCK_BYTES):
+            yield block
+
+    yield blocks()
+
+
+async def chosen(connection: Connection, cluster: str, names: Sequence[str] | None) -> tuple[Container, ...]:
+    """The cluster's nodes of those names; None: all. Raises: ClusterNotFound; ClusterError for names that none has."""
+    there = [each for each in await existing_members(connection, cluster) if role_of(each) in (Role.CONTROL_PLANE, Role.WORKER)]
+    if names is None:
+        return tuple(there)
+    unknown = [name for name in names if name not in {each.name for each in there}]
+    if unknown:
+        raise ClusterError(
+            f'cluster "{cluster}" has no node {", ".join(unknown)}', why=f"there are: {', '.join(each.name for each in there)}"
+        )
+    return tuple(each for each in there if each.name in names)
+
+
+async def known(connection: Connection, references: Sequence[str]) -> dict[str, Image]:
+    """The images, by what they were asked for. Raises: ClusterError that names all which the Engine does not have."""
+    images: dict[str, Image] = {}
+    for reference in references:
+        try:
+            images[reference] = await image_inspect(connection, reference)
+        except NotFound:
+            continue
+    unknown = [reference for reference in references if reference not in images]
+    if unknown:
+        noun = "image" if len(unknown) == 1 else "images"
+        raise ClusterError(
+            f"the Engine does not have the {noun} {', '.join(unknown)}",
+            why="nothing was loaded",
+            hint="build or pull first, or look for a mistake in the name",
+        )
+    return images
+
+
+# -- what a node has
+
+
+def normalised(reference: str) -> str:
+    """A reference as containerd has it: app -> docker.io/library/app:latest. Source: distribution/reference, "familiar names"."""
+    name, at, digest = reference.partition("@")
+    domain, slash, rest = name.partition("/")
+    if not slash or not ("." in domain or ":" in domain or domain == "localhost" or domain != domain.lower()):
+        domain, rest = "docker.io", name
+    if domain in ("docker.io", "index.docker.io"):
+        domain, rest = "docker.io", rest if "/" in rest else f"library/{rest}"
+    if not at and ":" not in rest.rpartition("/")[2]:
+        rest += ":latest"
+    return f"{domain}/{rest}{at}{digest}"
+
+
+def is_named(reference: str, image: Image) -> bool:
+    """Whether the image was asked for by a tag: its export has that then; by an ID or digest, no name at all."""
+    return normalised(reference) in {normalised(tag) for tag in image.tags}
+
+
+async def has_all(connection: Connection, node: Container, images: dict[str, Image], facts: EngineFacts) -> bool:
+    """Whether a node has just these images, under these names.
+
+    An image's ID is the digest of its configuration where the Engine has its classic store, and that of its manifest or index
+    where it has containerd's: the node is asked for the same.
+    """
+    if facts.containerd_store:
+        listed = await run(connection, node, [*_CTR, "list"])
+        has = {(fields[0], fields[2]) for line in listed.text.splitlines()[1:] if len(fields := line.split()) > 2}
+    else:
+        listed = await run(connection, node, ["crictl", "images", "-o", "json"])
+        has = {(tag, image["id"]) for image in json.loads(listed.text).get("images") or () for tag in image.get("repoTags") or ()}
+        has |= {("", image["id"]) for image in json.loads(listed.text).get("images") or ()}
+    return all((normalised(reference) if is_named(reference, image) else "", image.id) in has for reference, image in images.items())
+
+
+async def run(connection: Connection, node: Container, argv: Sequence[str], *, stdin: AsyncIterator[bytes] | None = None) -> ExecResult:
+    """Run a program in a node. Raises: ExecFailed; Conflict if the node does not run."""
+    result = await container_exec(connection, node.name, argv, stdin=stdin)
+    if result.exit_code:
+        lines = [line for line in result.tail().splitlines() if "level=warning" not in line]  # containerd's, of the host's cgroups
+        raise ExecFailed(node.name, argv, result.exit_code, "\n".join(lines))
+    return result
+
+
+# -- one stream into all of them
+
+
+async def spread(load: Load, source: Source, nodes: Sequence[Container], failures: Failures) -> None:
+    """Import what `source` gives in all nodes at once. The slowest sets the pace; one that fails drops out."""
+    shares: list[MemoryObjectSendStream[bytes]] = []
+    try:
+        async with anyio.create_task_group() as tasks:
+            for node in nodes:
+                send, receive = anyio.create_memory_object_stream[bytes](AHEAD)
+                shares.append(send)
+                tasks.start_soon(_import_in, load, node, receive, failures)
+            async with source as pieces:
+                await _deal(pieces, shares)
+            for share in shares:
+                share.close()
+    finally:
+        for share in shares:  # only here, after the imports have ended: a source that fails is not the end of an archive
+            share.close()
+
+
+async def _deal(pieces: AsyncIterator[bytes], shares: list[MemoryObjectSendStream[bytes]]) -> None:
+    """Give each piece to all of `shares` that are still read; the others are closed, and no longer among them."""
+    async for piece in pieces:
+        for share in tuple(shares):
+            try:
+                await share.send(piece)
+            except anyio.BrokenResourceError:
+                share.close()
+                shares.remove(share)
+        if not shares:
+            return
+
+
+async def _import_in(load: Load, node: Container, receive: MemoryObjectReceiveStream[bytes], failures: Failures) -> None:
+    began = load.bus.elapsed_s()
+    with receive:
+        try:
+            argv = [
+                *_CTR,
+                "import",
+                *await import_options(load.connection, node),
+                *(["--digests"] if load.digests else []),
+                "-",
+            ]
+            share = _reported(load, node, receive)
+            if load.connection.engine.endpoint.tls:
+                await _import_by_files(load.connection, node, argv, share)
+            else:
+                await run(load.connection, node, argv, stdin=share)
+        except KindasyncError as error:
+            failures.note(node, error)
+        else:
+            load.loaded(node, began)
+
+
+async def _import_by_files(connection: Connection, node: Container, argv: Sequence[str], share: AsyncIterator[bytes]) -> None:
+    """As an import from stdin, which over TLS nothing could end: unpacked into the node, and packed again there."""
+    directory = f"/kind/load-{token_hex(4)}"
+    await run(connection, node, ["mkdir", directory])
+    try:
+        await put_archive(connection, node.name, directory, share, timeout_s=math.inf)
+        await run(connection, node, ["sh", "-c", f"tar -C {directory} -cf - . | {' '.join(argv)}"])
+    finally:
+        with anyio.move_on_after(10, shield=True), suppress(KindasyncError):
+            await container_exec(connection, node.name, ["rm", "-rf", directory])
+
+
+async def _reported(load: Load, node: Container, receive: MemoryObjectReceiveStream[bytes]) -> AsyncIterator[bytes]:
+    """A node's share of the stream; how much of it was taken is told by events."""
+    taken = told = 0
+
+    def tell() -> None:
+        load.bus.emit(LoadProgress(cluster=load.cluster, node=node.name, subject=load.subject, current=taken, total=load.total_bytes))
+
+    async for piece in receive:
+        yield piece
+        taken += len(piece)
+        if taken - told >= _REPORT_BYTES:
+            told = taken
+            tell()
+    tell()
+
+
+async def import_options(connection: Connection, node: Container) -> list[str]:
+    """What `ctr images import` is to be told in this node, by its containerd's configuration.
+
+    The snapshotter that its pods use: an image that is unpacked for another one would be unpacked twice. And from containerd 2 on
+    (configuration version 3) to import as older ones do: its transfer service takes twice as long (measured, 2.4).
+    """
+    result = await container_exec(connection, node.name, ["containerd", "config", "dump"])
+    try:
+        config = tomllib.loads(result.text) if not result.exit_code else {}
+        plugins = config.get("plugins", {})
+        images = plugins.get("io.containerd.cri.v1.images") or plugins.get("io.containerd.grpc.v1.cri", {}).get("containerd", {})
+        said, version = str(images.get("snapshotter") or ""), int(config.get("version", 0))
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError):
+        said, version = "", 0
+    options = [f"--snapshotter={said if re.fullmatch(r'[A-Za-z0-9_-]+', said) else 'overlayfs'}"]
+    return [*options, "--local"] if version > _LAST_WITHOUT_TRANSFER else options

@@ -1,0 +1,84 @@
+"""Patched: a node's configuration files after the user's patches, those of the cluster first, then those of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kindasync import events
+from kindasync.cluster._run import Run
+from kindasync.cluster.plan import NodePlan
+from kindasync.errors import ClusterError, ConfigInvalid, Problem
+
+CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+
+
+def patched_kubeadm(run: Run, node: NodePlan, documents: str, *, joins: bool) -> str:
+    """kubeadm's documents for a node; a patch that has no effect is told.
+
+    kind's order: merge patches, then JSON patches, of the cluster; then both of the node. Raises: ClusterError for what cannot be applied.
+    """
+    config = run.request.config
+    own = config.nodes[node.config_index]
+    prefix = f"nodes[{node.config_index}]."
+    levels = [
+        ("", config.kubeadm_config_patches, config.kubeadm_config_patches_json6902),
+        (prefix, own.kubeadm_config_patches, own.kubeadm_config_patches_json6902),
+    ]
+    if not any(merge_patches or json_patches for _, merge_patches, json_patches in levels):
+        return documents
+    from kindasync.config import patches
+
+    # A node that joins has all but this from the cluster, as the first one made it.
+    read = [kind for kind in patches.KINDS if (kind == "JoinConfiguration") is joins]
+    with _applied_to(node):
+        for level, merge_patches, json_patches in levels:
+            for problem in patches.unmatched_kubeadm(
+                documents, merge_patches, json_patches, prefix=level, kinds=patches.KINDS if level else read, read=read
+            ):
+                _warn(run, node, problem)
+            if merge_patches:
+                documents = patches.merge_kubeadm(documents, merge_patches, path=f"{level}kubeadmConfigPatches")
+            if json_patches:
+                documents = patches.json6902_kubeadm(documents, json_patches, path=f"{level}kubeadmConfigPatchesJSON6902")
+    return documents
+
+
+def patches_containerd(run: Run) -> bool:
+    """Whether containerd's configuration is patched."""
+    config = run.request.config
+    return bool(config.containerd_config_patches or config.containerd_config_patches_json6902)
+
+
+def patched_containerd(run: Run, node: NodePlan, document: str) -> str:
+    """containerd's configuration for a node. Raises: ClusterError for what cannot be applied."""
+    from kindasync.config import patches
+
+    config = run.request.config
+    with _applied_to(node):
+        for problem in patches.unmatched_containerd(document, config.containerd_config_patches):
+            _warn(run, node, problem)
+        document = patches.merge_containerd(document, config.containerd_config_patches, path="containerdConfigPatches")
+        return patches.json6902_containerd(document, config.containerd_config_patches_json6902, path="containerdConfigPatchesJSON6902")
+
+
+def _warn(run: Run, node: NodePlan, problem: Problem) -> None:
+    run.emit(events.Warned, node=node.name, message=str(problem))
+
+
+@contextmanager
+def _applied_to(node: NodePlan) -> Iterator[None]:
+    try:
+        yield
+    except ConfigInvalid as error:  # "nothing was created" is no longer true
+        raise ClusterError(
+            f"cannot patch the configuration of node {node.name}",
+            why=error.why,
+            hint="see what the operation finds there: /kind/kubeadm.conf and /etc/containerd/config.toml of a node without the patch",
+        ) from error
+    except ValueError as error:  # tomllib's, of the image's own file
+        raise ClusterError(
+            f"cannot patch the configuration of node {node.name}",
+            why=f"{CONTAINERD_CONFIG} of its image is not TOML: {error}",
+            hint="leave out containerdConfigPatches, or use another image",
+        ) from error

@@ -1,0 +1,173 @@
+"""Stop: a cluster's containers ended and started again, in the order in which its nodes need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import anyio
+import yaml
+
+from kindasync.cluster._get import get
+from kindasync.cluster._lookup import existing_members, role_of
+from kindasync.config import Role
+from kindasync.docker import Connection
+from kindasync.docker.archives import path_stat, read_archive
+from kindasync.docker.containers import Container, container_inspect, container_start, container_stop
+from kindasync.errors import ClusterError, KindasyncError, NotFound, NotReady, StepFailed
+from kindasync.events import Bus, ClusterReady, ClusterStopped, NodeStarted, NodeStopped, Warned
+from kindasync.node._files import only_file
+from kindasync.node._kubeadm import CONFIG_PATH
+
+AT_ONCE = 8  # stops or starts that the Engine gets at the same time
+GRACE_S = 30  # systemd ends its services and pods in 2 to 4 s
+RUNNING = ("running", "restarting")
+_KINDS_REPAIR = "/kind/old-ipv4"  # written by the entrypoint of kind's images, which puts new addresses into Kubernetes' files
+# Pods of workers end while their API server is there to be told; nobody needs the balancer when there is nothing behind it.
+_STOP_ORDER = ((Role.WORKER,), (Role.CONTROL_PLANE,), (Role.LOAD_BALANCER, None))
+# Control planes that look for their leader through the balancer find it there.
+_START_ORDER = ((Role.LOAD_BALANCER, Role.CONTROL_PLANE, None), (Role.WORKER,))
+
+
+async def stop_cluster(connection: Connection, cluster: str, bus: Bus) -> None:
+    """Stop all containers of a cluster: workers, then control planes, then the balancer; those that do not run are left alone.
+
+    Raises: ClusterNotFound; StepFailed with what could not be stopped, when all others are.
+    """
+    began = bus.elapsed_s()
+
+    async def stop(container: Container) -> None:
+        since = bus.elapsed_s()
+        await container_stop(connection, container.id, grace_s=GRACE_S)
+        bus.emit(NodeStopped(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
+
+    # "created", too: the Engine has nothing to stop there.
+    running = [each for each in await existing_members(connection, cluster) if each.state not in ("created", "exited", "dead")]
+    failures: list[KindasyncError] = []
+    for roles in _STOP_ORDER:
+        failures += await _each([each for each in running if role_of(each) in roles], stop)
+    if failures:
+        raise StepFailed("stop the nodes", cluster, failures)
+    bus.emit(ClusterStopped(cluster=cluster, duration_s=bus.elapsed_s() - began))
+
+
+async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_s: float) -> None:
+    """Start all containers of a cluster: balancer and control planes, then workers; and wait until it is ready, if `wait_s` is not 0.
+
+    Raises: ClusterNotFound; StepFailed with what could not be started; ClusterError if nodes came back with addresses that
+    their Kubernetes does not know; NotReady.
+    """
+    began = bus.elapsed_s()
+
+    async def start(container: Container) -> None:
+        since = bus.elapsed_s()
+        await container_start(connection, container.id, subject=container.subject)
+        bus.emit(NodeStarted(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
+
+    resting = [each for each in await existing_members(connection, cluster) if each.state not in RUNNING]
+    for roles in _START_ORDER:
+        failures = await _each([each for each in resting if role_of(each) in roles], start)
+        if failures:
+            raise StepFailed("start the nodes", cluster, failures)
+    found = await get(connection, cluster)
+    nodes = [
+        await container_inspect(connection, each.id) for each in found.containers if role_of(each) in (Role.CONTROL_PLANE, Role.WORKER)
+    ]
+    await _check_addresses(connection, cluster, nodes, bus)
+    if wait_s > 0:
+        await _wait_ready(found.kubeconfig, cluster, nodes, bus, wait_s)
+        bus.emit(ClusterReady(cluster=cluster, duration_s=bus.elapsed_s() - began))
+
+
+async def _each(containers: Sequence[Container], act: Callable[[Container], Awaitable[None]]) -> list[KindasyncError]:
+    """Do it with all of them at once; the failures."""
+    failures: list[KindasyncError] = []
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(container: Container) -> None:
+        async with limiter:
+            try:
+                await act(container)
+            except KindasyncError as error:
+                failures.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for container in containers:
+            tasks.start_soon(one, container)
+    return failures
+
+
+async def _wait_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], bus: Bus, wait_s: float) -> None:
+    from kindasync.cluster._api import ClusterApi, api_client
+    from kindasync.cluster._readiness import wait_ready
+
+    async with api_client(kubeconfig) as client:
+        api = ClusterApi(client)
+        try:
+            await wait_ready(
+                api,
+                [node.name for node in nodes],
+                bus=bus,
+                cluster=cluster,
+                timeout_s=wait_s,
+                needs_pod=False,  # one was scheduled long ago
+                since={node.name: started for node in nodes if (started := _time(node.started_at))},
+            )
+        except NotReady as error:
+            error.hint = "a longer wait may do on a busy machine; docker exec NODE journalctl -u kubelet says what its kubelet does"
+            if api.last_failure:
+                error.add_evidence(f"the API server, last: {api.last_failure}")
+            raise
+
+
+def _time(text: str) -> datetime | None:
+    """An Engine's time, to the second: Kubernetes' heartbeats are no finer."""
+    return datetime.fromisoformat(f"{text[:19]}+00:00") if text[19:20] in (".", "Z") else None
+
+
+async def _check_addresses(connection: Connection, cluster: str, nodes: Sequence[Container], bus: Bus) -> None:
+    """Where addresses could not be fixed, the Engine gives any at a start. Nodes whose image does not repair that are of no use then."""
+    moved: list[str] = []
+    repaired: list[str] = []
+    for node in nodes:
+        if any(attachment.fixed_ipv4 for attachment in node.attachments):
+            continue
+        before = await _node_address(connection, node)
+        now = [attachment.ipv4_address for attachment in node.attachments]
+        if before and before not in now:
+            text = f"{node.name} was {before}, and is {', '.join(now)}"
+            (repaired if await _repairs(connection, node) else moved).append(text)
+    if moved:
+        raise ClusterError(
+            f'nodes of cluster "{cluster}" came back with other addresses',
+            why="; ".join(moved) + ": their network was not made by kindasync, and its Engine fixes no addresses there",
+            hint="stop the cluster, free those addresses, and start it again; or delete and create it: with no network of that name "
+            "there, kindasync makes one in which addresses stay",
+        )
+    if repaired:
+        bus.emit(Warned(cluster=cluster, message=f"nodes came back with other addresses, which their image repairs: {'; '.join(repaired)}"))
+
+
+async def _node_address(connection: Connection, node: Container) -> str:
+    """The IPv4 address with which kubeadm has set up the node; empty if that cannot be read."""
+    try:
+        text = only_file(await read_archive(connection, node.id, CONFIG_PATH)).decode()
+    except NotFound:
+        return ""
+    for document in yaml.safe_load_all(text):
+        registration = (document or {}).get("nodeRegistration") or {}
+        args = registration.get("kubeletExtraArgs") or {}
+        pairs = args.items() if isinstance(args, dict) else [(arg["name"], arg["value"]) for arg in args]
+        for name, value in pairs:
+            if name == "node-ip":
+                return next((address for address in str(value).split(",") if ":" not in address), "")
+    return ""
+
+
+async def _repairs(connection: Connection, node: Container) -> bool:
+    try:
+        await path_stat(connection, node.id, _KINDS_REPAIR)
+    except NotFound:
+        return False
+    return True

@@ -1,0 +1,253 @@
+"""Images loaded into nodes: which nodes get what, and what becomes of those where it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kindasync import Cluster, ClusterNotFound
+from kindasync import events as told
+from kindasync.cli._main import main
+from kindasync.cluster._load import normalised
+from kindasync.docker import Engine
+from kindasync.docker.containers import container_stop
+from kindasync.errors import ClusterError, ConnectionLost, StepFailed
+from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
+from tests.unit.recording import Recording
+
+pytestmark = pytest.mark.anyio
+
+NODE, WORKER = "demo-control-plane", "demo-worker"
+TWO_NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
+APP = FakeImage(reference="app:1", files={"/app": b"x" * 3_000_000})
+
+
+class Containerds:
+    """The containerd of each node, as far as loading goes. `imported`: what each was given; `has`: what crictl lists; `refuses`: nodes where imports fail."""
+
+    def __init__(self) -> None:
+        self.imported: dict[str, list[bytes]] = {}
+        self.argv: list[Sequence[str]] = []
+        self.has: dict[str, list[dict[str, Any]]] = {}
+        self.refuses: set[str] = set()
+
+    def ctr(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        self.argv.append(argv)
+        if container.name in self.refuses:
+            return ProgramResult(exit_code=1, stderr=b"ctr: no space left on device\n")
+        self.imported.setdefault(container.name, []).append(stdin)
+        return ProgramResult()
+
+    def crictl(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        return ProgramResult(stdout=json.dumps({"images": self.has.get(container.name, [])}).encode())
+
+
+@pytest.fixture
+def programs(fake: FakeEngine) -> Containerds:
+    """Those of all nodes. The Engine has the image app:1."""
+    programs = Containerds()
+    fake.node.programs |= {
+        "ctr": programs.ctr,
+        "crictl": programs.crictl,
+        "containerd": lambda *_: ProgramResult(stdout=b"version = 4\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n"),
+    }
+    fake.images["app:1"] = APP
+    return programs
+
+
+@pytest.fixture
+async def containerds(fake: FakeEngine, programs: Containerds, anyio_backend: str) -> Containerds:
+    """Those of the cluster "demo" of two nodes."""
+    await Cluster.create("demo", config=TWO_NODES, engine=fake.url)
+    return programs
+
+
+async def demo(fake: FakeEngine) -> Cluster:
+    return await Cluster.get("demo", engine=fake.url)
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("app", "docker.io/library/app:latest"),
+        ("app:1", "docker.io/library/app:1"),
+        ("me/app:1", "docker.io/me/app:1"),
+        ("docker.io/app", "docker.io/library/app:latest"),
+        ("index.docker.io/library/app:1", "docker.io/library/app:1"),
+        ("localhost/app:1", "localhost/app:1"),
+        ("localhost:5000/app", "localhost:5000/app:latest"),
+        ("quay.io/me/app:1", "quay.io/me/app:1"),
+        ("app@sha256:00", "docker.io/library/app@sha256:00"),
+        ("app:1@sha256:00", "docker.io/library/app:1@sha256:00"),
+    ],
+)
+def test_references_as_containerd_has_them(reference: str, expected: str) -> None:
+    """What Docker leaves out is added."""
+    assert normalised(reference) == expected
+
+
+async def test_one_export_goes_to_all_nodes(fake: FakeEngine, containerds: Containerds) -> None:
+    """The same bytes to each, unpacked for the snapshotter that it uses."""
+    events = Recording()
+
+    await (await demo(fake)).load_image("app:1", on_event=events.keep)
+
+    assert len(fake.requests_of("ImageGetAll")) == 1
+    assert containerds.imported[NODE] == containerds.imported[WORKER]
+    assert len(containerds.imported[NODE][0]) > 3_000_000
+    assert set(map(tuple, containerds.argv)) == {("ctr", "--namespace=k8s.io", "images", "import", "--snapshotter=native", "--local", "-")}
+    loaded = [event for event in events if isinstance(event, told.NodeLoaded)]
+    assert {(event.node, event.images, event.skipped) for event in loaded} == {(NODE, ("app:1",), False), (WORKER, ("app:1",), False)}
+
+
+async def test_nodes_that_have_the_image_are_left_alone(fake: FakeEngine, containerds: Containerds) -> None:
+    """The same one, under the same name; another one under that name is none."""
+    tags = ["docker.io/library/app:1"]
+    containerds.has = {NODE: [{"id": APP.id, "repoTags": tags}], WORKER: [{"id": "sha256:older", "repoTags": tags}]}
+
+    await (await demo(fake)).load_image("app:1")
+
+    assert list(containerds.imported) == [WORKER]
+
+
+async def test_nothing_is_exported_where_nothing_is_lacking(fake: FakeEngine, containerds: Containerds) -> None:
+    """Not even one byte."""
+    containerds.has = {name: [{"id": APP.id, "repoTags": ["docker.io/library/app:1"]}] for name in (NODE, WORKER)}
+
+    await (await demo(fake)).load_image("app:1")
+
+    assert fake.requests_of("ImageGetAll") == []
+
+
+async def test_an_image_by_its_id_gets_a_name_of_its_digest(fake: FakeEngine, containerds: Containerds) -> None:
+    """Its export has none."""
+    await (await demo(fake)).load_image(APP.id)
+
+    assert all("--digests" in argv for argv in containerds.argv)
+
+
+async def test_all_unknown_images_are_named(fake: FakeEngine, containerds: Containerds) -> None:
+    """Before anything is exported."""
+    with pytest.raises(ClusterError, match="does not have the images nope:1, nope:2"):
+        await (await demo(fake)).load_image("nope:1", "app:1", "nope:2")
+
+    assert fake.requests_of("ImageGetAll") == []
+
+
+async def test_nodes_can_be_chosen(fake: FakeEngine, containerds: Containerds) -> None:
+    """By name; one that is not there is an error."""
+    cluster = await demo(fake)
+
+    await cluster.load_image("app:1", nodes=[WORKER])
+    with pytest.raises(ClusterError, match="has no node nope"):
+        await cluster.load_image("app:1", nodes=["nope", NODE])
+
+    assert list(containerds.imported) == [WORKER]
+
+
+async def test_a_node_that_fails_is_no_reason_for_others_to(fake: FakeEngine, containerds: Containerds) -> None:
+    """They get all of it; the error says what was wrong in which."""
+    containerds.refuses = {WORKER}
+
+    with pytest.raises(StepFailed) as raised:
+        await (await demo(fake)).load_image("app:1")
+
+    assert "no space left on device" in raised.value.evidence
+    assert WORKER in str(raised.value.failures)
+    assert list(containerds.imported) == [NODE]
+
+
+async def test_a_node_that_does_not_run(fake: FakeEngine, containerds: Containerds) -> None:
+    """The others are loaded."""
+    cluster = await demo(fake)
+    async with Engine.of(fake.url).connect() as connection:
+        await container_stop(connection, WORKER)
+
+    with pytest.raises(StepFailed, match=WORKER):
+        await cluster.load_image("app:1")
+
+    assert list(containerds.imported) == [NODE]
+
+
+async def test_an_export_that_breaks_is_not_the_end_of_an_archive(fake: FakeEngine, containerds: Containerds) -> None:
+    """The error is the Engine's; no node counts as loaded."""
+    events = Recording()
+    fake.cut("ImageGetAll", after_bytes=100_000)
+
+    with pytest.raises(ConnectionLost):
+        await (await demo(fake)).load_image("app:1", on_event=events.keep)
+
+    assert not [event for event in events if isinstance(event, told.NodeLoaded)]
+
+
+async def test_an_archive_is_given_as_it_is(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
+    """Whatever is in it, containerd reads it; progress tells its size."""
+    archive = tmp_path / "images.tar"
+    archive.write_bytes(b"archive" * 500_000)
+    events = Recording()
+
+    await (await demo(fake)).load_archive(archive, on_event=events.keep)
+
+    assert containerds.imported == {NODE: [archive.read_bytes()], WORKER: [archive.read_bytes()]}
+    ends = [event for event in events if isinstance(event, told.LoadProgress) and event.current == event.total]
+    assert {(event.node, event.subject, event.total) for event in ends} == {
+        (NODE, "images.tar", 3_500_000),
+        (WORKER, "images.tar", 3_500_000),
+    }
+
+
+async def test_a_file_that_is_not_there(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
+    """An OSError, as of any function that opens files."""
+    with pytest.raises(FileNotFoundError):
+        await (await demo(fake)).load_archive(tmp_path / "nope.tar")
+
+
+async def test_a_cluster_that_is_gone(fake: FakeEngine, containerds: Containerds) -> None:
+    """As everywhere."""
+    cluster = await demo(fake)
+    await cluster.delete()
+
+    with pytest.raises(ClusterNotFound):
+        await cluster.load_image("app:1")
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [("image", "app:1"), ("docker-image", "app:1"), ("archive", "images.tar"), ("image-archive", "images.tar")],
+)
+def test_the_commands(
+    command: str,
+    argument: str,
+    fake: FakeEngine,
+    programs: Containerds,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """kind's names and ours; nothing on stdout."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    monkeypatch.chdir(tmp_path)
+    Path("images.tar").write_bytes(b"archive")
+    main(["create", "cluster", "--name", "demo"])
+    capsys.readouterr()
+
+    code = main(["load", command, argument, "--name", "demo", "--nodes", NODE])
+
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (0, "")
+    assert f"{NODE}: loaded {argument}" in printed.err
+    assert list(programs.imported) == [NODE]
+
+
+def test_a_command_that_fails(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and what to do."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+
+    code = main(["load", "docker-image", "app:1", "--name", "demo"])
+
+    assert code == 1
+    assert 'there is no cluster "demo"' in capsys.readouterr().err
