@@ -19,7 +19,7 @@ import anyio
 
 from kindasync.build import Options
 from kindasync.build._build import plan_of
-from kindasync.build._debian import KEYRING, unpack_packages
+from kindasync.build._debian import KEYRING, mirror, unpack_packages
 from kindasync.build._go import needed
 from kindasync.build._node_image import find_built
 from kindasync.build._steps import Plan
@@ -138,7 +138,9 @@ def engine_changes() -> list[Change]:
         changes.append(install("docker.io", "iptables"))
     if needs_newer_engine():
         packages = ("docker.io", "containerd")
-        changes += [] if KEYRING.exists() else [install("debian-archive-keyring")]
+        missing = [] if KEYRING.exists() else ["debian-archive-keyring"]
+        missing += [] if mirror() or shutil.which("mmdebstrap") else ["mmdebstrap"]
+        changes += [install(*missing)] if missing else []
         changes.append(
             Change(
                 what=f"unpack Debian {NEWER_SUITE}'s {' and '.join(packages)} to {ENGINE_DIR}: this machine lacks CAP_SYS_RESOURCE, which older ones need",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,6 @@ from kindasync.build._workshop import Here, OnLine
 from kindasync.errors import BuildFailed
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's, too; apt checks signatures, not the connection
 # Suites of Debian's own archive. Older ones are not on its mirrors any more.
 _SUITES = {"stable", "oldstable", "testing", "unstable", "sid", "bullseye", "bookworm", "trixie", "forky", "duke"}
 # Documentation is left out, but for licences.
@@ -46,6 +46,20 @@ def mirror(sources_lists: Sequence[Path] | None = None) -> str | None:
                 if urlsplit(uri).scheme in ("http", "https") and uri.rstrip("/").endswith("/debian"):
                     return uri
     return None
+
+
+async def _default_mirror(step: str, suite: str) -> str:
+    """The mirror that mmdebstrap takes where none is named: it is asked, and stopped before it fetches anything. Raises: BuildFailed."""
+    if not shutil.which("mmdebstrap"):
+        raise BuildFailed(
+            step, "this machine's package sources name no Debian mirror", "", hint="apt-get install mmdebstrap, which knows one"
+        )
+    argv = ["mmdebstrap", "--quiet", "--variant=custom", '--setup-hook=cat "$1/etc/apt/sources.list"; exit 1', suite, os.devnull]
+    output = (await anyio.run_process(argv, check=False, stderr=subprocess.STDOUT)).stdout.decode(errors="replace")
+    found = re.search(r"(?m)^deb .*?(https?://\S+)", output)
+    if not found:
+        raise BuildFailed(step, "mmdebstrap names no Debian mirror", output)
+    return found[1]
 
 
 def _entries(path: Path) -> Iterator[Mapping[str, str]]:
@@ -93,7 +107,7 @@ async def unpack_packages(suite: str, packages: Sequence[str], into: Path, *, on
     """Download packages of a suite, without what they depend on, and unpack them below `into`; nothing is installed.
 
     apt works with lists and a cache of its own, and takes only what the archive's key has signed.
-    Raises: BuildFailed, also on a machine that lacks that key.
+    Raises: BuildFailed, also on a machine that lacks that key, or knows no mirror.
     """
     step = f"get packages of Debian {suite}"
     if not await anyio.Path(KEYRING).exists():
@@ -101,7 +115,7 @@ async def unpack_packages(suite: str, packages: Sequence[str], into: Path, *, on
     apt = into / "apt"
     for directory in ("lists/partial", "cache/archives/partial", "debs"):
         (apt / directory).mkdir(parents=True, exist_ok=True)
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror() or DEFAULT_MIRROR} {suite} main\n")
+    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror() or await _default_mirror(step, suite)} {suite} main\n")
     (apt / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{apt}/sources.list";\nDir::Etc::sourceparts "-";\n'
         f'Dir::State::lists "{apt}/lists";\nDir::Cache "{apt}/cache";\nAPT::Sandbox::User "root";\n'

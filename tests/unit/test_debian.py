@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kindasync.build._debian import mirror
+from kindasync.build._debian import _default_mirror, mirror
+from kindasync.errors import BuildFailed
 
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -82,3 +83,27 @@ def test_all_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "debian.list").write_text("deb http://m.example/debian trixie main\n")
 
     assert mirror([tmp_path / "sources.list", tmp_path / "ubuntu.list", tmp_path / "debian.list"]) == "http://m.example/debian"
+
+
+@pytest.mark.anyio
+async def test_where_no_mirror_is_named_mmdebstrap_knows_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked, whatever else it prints, and that it ends with a failure is what we made it do."""
+    program = tmp_path / "mmdebstrap"
+    program.write_text(
+        "#!/bin/sh\necho 'deb [signed-by=\"/k.gpg\"] http://m.example/debian trixie main' >&2\necho 'E: command failed' >&2\nexit 25\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    assert await _default_mirror("get packages", "trixie") == "http://m.example/debian"
+
+
+@pytest.mark.anyio
+async def test_without_mmdebstrap_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is tried."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(BuildFailed) as failed:
+        await _default_mirror("get packages", "trixie")
+
+    assert "mmdebstrap" in failed.value.hint
