@@ -21,8 +21,6 @@ from kindasync.errors import KindasyncError
 if TYPE_CHECKING:
     from kindasync.cluster import Cluster
 
-TAKE_BACK_S = 90.0
-
 
 @click.command("cluster")
 @click.option(
@@ -34,14 +32,7 @@ TAKE_BACK_S = 90.0
 @click.option("--config", "config_path", metavar="FILE", help='A configuration (kind.x-k8s.io/v1alpha4); "-" reads stdin.')
 @click.option("--image", default="", help="The node image for all nodes, instead of the configuration's or the default.")
 @click.option("--retain", is_flag=True, help="Keep the nodes when creation fails, to look at them.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=_options.Duration(),
-    default="2m",
-    show_default=True,
-    help="How long to wait until the cluster is ready; 0s: not at all, as kind does.",
-)
+@_options.wait
 @click.option(
     "--preload",
     "preloads",
@@ -72,6 +63,7 @@ def create_cluster(
     kindasync create cluster --preload app.tar --events json
     """
     from kindasync.cluster import Cluster
+    from kindasync.cluster._cluster import take_back
     from kindasync.cluster._kubeconfig_file import add, check
     from kindasync.config import DEFAULT_NAME, ClusterConfig, load
     from kindasync.node import PausedNode
@@ -94,7 +86,7 @@ def create_cluster(
             return cluster, await anyio.to_thread.run_sync(merge)
         except anyio.get_cancelled_exc_class() as error:  # before its lock was had: the kubeconfig is as it was
             if not retain:
-                await _take_back(cluster, error)
+                await take_back(error, cluster.name, cluster.engine)
             raise
         except Exception as error:
             error.add_note(f'cluster "{cluster.name}" was created all the same: kindasync export kubeconfig --name {cluster.name}')
@@ -104,17 +96,6 @@ def create_cluster(
         cluster, path = run(operation, last=True)
     context = cluster.kubeconfig["current-context"]
     click.echo(f'Set kubectl context to "{context}" in {path}\n\n    kubectl cluster-info --context {context}\n', err=True)
-
-
-async def _take_back(cluster: Cluster, error: BaseException) -> None:
-    """Delete a cluster because of `error`, of which failures become notes."""
-    with anyio.move_on_after(TAKE_BACK_S, shield=True) as scope:
-        try:
-            await cluster.delete()
-        except KindasyncError as failure:
-            error.add_note(f"left behind: {failure}")
-    if scope.cancelled_caught:
-        error.add_note(f"deleting it took longer than {TAKE_BACK_S:g} s: kindasync delete cluster --name {cluster.name}")
 
 
 def _text_of(path: str) -> str | bytes:

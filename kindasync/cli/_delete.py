@@ -56,10 +56,6 @@ def _delete(settings: Settings, name: str, kubeconfig: Path | None, events_forma
     from kindasync.cluster import delete
     from kindasync.cluster._kubeconfig_file import take_out
 
-    async def operation() -> bool:
-        await delete(name, on_event=on_event)
-        return True
-
     with listener(f'Deleting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
-        run(operation)
+        run(lambda: delete(name, on_event=on_event))
     take_out(name, kubeconfig)

@@ -47,5 +47,13 @@ kubeconfig = click.option(
 events = click.option(
     "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
 )
+wait = click.option(
+    "--wait",
+    "wait_s",
+    type=Duration(),
+    default="2m",
+    show_default=True,
+    help="How long to wait until the cluster is ready; 0s: not at all.",
+)
 output = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON.")
 internal = click.option("--internal", is_flag=True, help="Use the address inside the nodes' network instead of the one on this host.")

@@ -24,14 +24,7 @@ def stop_cluster(settings: Settings, name: str, events_format: str | None) -> No
 
 @click.command("start")
 @_options.name
-@click.option(
-    "--wait",
-    "wait_s",
-    type=_options.Duration(),
-    default="2m",
-    show_default=True,
-    help="How long to wait until the cluster is ready; 0s: not at all.",
-)
+@_options.wait
 @_options.events
 @click.pass_obj
 def start_cluster(settings: Settings, name: str, wait_s: float, events_format: str | None) -> None:

@@ -39,21 +39,17 @@ def already_exists(cluster: str) -> AlreadyExists:
     )
 
 
-async def claim(run: Run, config: ClusterConfig, facts: Facts) -> tuple[Plan, Container]:
-    """Create and start the first control plane; the plan that it is part of, and its container. Raises: as `start_node`; AlreadyExists."""
-    return await start_node(run, config, facts, 0)
-
-
 async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) -> tuple[Plan, Container]:
-    """Create and start the node number `index`; the plan that it is part of, and its container.
+    """Create and start the node number `index`; the plan that it is part of, and its container. Number 0 claims the cluster's name.
 
     Ports, addresses and the network may be taken, or gone, between plan and start: then another plan is made.
     Raises: AlreadyExists; ImageUnusable before anything of the image is started; StepFailed.
     """
     binds_modules = True
     for attempt in range(ATTEMPTS):
+        facts = replace(facts, attempt=attempt)
         with run.step("plan the nodes"):
-            plan_ = plan(config, replace(facts, attempt=attempt))
+            plan_ = plan(config, facts)
         node = plan_.nodes[index]
         with run.step(f"create node {node.name}", node=node.name) as began:
             if facts.kubeconfig_dir:
@@ -71,24 +67,19 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
             await _verify_image(run, container_id, node)
         with run.step(f"start node {node.name}", node=node.name) as began:
-            try:
-                await container_start(run.connection, container_id, subject=f"container {node.name}")
-            except ApiError as error:
-                if attempt + 1 == ATTEMPTS or not can_move(error, node.address, node.spec.ports, config):
-                    raise
-                await container_remove(run.connection, container_id)
-                if isinstance(error, NotFound):
-                    facts = replace(facts, subnet=fixable_subnet(await ensure_network(run.connection, run.network, run.bus, run.cluster)))
-                continue
-            run.emit(events.NodeStarted, node=node.name, since=began)
-            return plan_, await container_inspect(run.connection, container_id)
+            others = await _start(run, container_id, node.name, node.address, node.spec.ports, config, facts)
+            if not others:
+                run.emit(events.NodeStarted, node=node.name, since=began)
+                return plan_, await container_inspect(run.connection, container_id)
+            facts = others
     raise AssertionError("the last attempt returns or raises")
 
 
 async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Container:
     """Create and start the balancer before the control planes of a plan. Raises: StepFailed."""
     for attempt in range(ATTEMPTS):
-        plan_ = plan(config, replace(facts, attempt=attempt))
+        facts = replace(facts, attempt=attempt)
+        plan_ = plan(config, facts)
         balancer = plan_.balancer
         assert balancer is not None
         with run.step(f"start balancer {balancer.name}", node=balancer.name) as began:
@@ -103,16 +94,28 @@ async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Conta
             container_id = await container_create(run.connection, balancer.name, spec)
             files = {BALANCER_CONFIG: balancer_config([node.name for node in plan_.control_planes])}
             await put_archive(run.connection, container_id, "/", tar_of(files))
-            try:
-                await container_start(run.connection, container_id, subject=f"container {balancer.name}")
-            except ApiError as error:
-                if attempt + 1 == ATTEMPTS or not can_move(error, balancer.address, (balancer.port,), config):
-                    raise
-                await container_remove(run.connection, container_id)
-                continue
-            run.emit(events.NodeStarted, node=balancer.name, since=began)
-            return await container_inspect(run.connection, container_id)
+            others = await _start(run, container_id, balancer.name, balancer.address, (balancer.port,), config, facts)
+            if not others:
+                run.emit(events.NodeStarted, node=balancer.name, since=began)
+                return await container_inspect(run.connection, container_id)
+            facts = others
     raise AssertionError("the last attempt returns or raises")
+
+
+async def _start(
+    run: Run, container_id: str, name: str, address: str, ports: Sequence[PortBinding], config: ClusterConfig, facts: Facts
+) -> Facts | None:
+    """Start a container. If what clashes was chosen by us, it is removed instead, and what is returned are the facts for another plan."""
+    try:
+        await container_start(run.connection, container_id, subject=f"container {name}")
+    except ApiError as error:
+        if facts.attempt + 1 == ATTEMPTS or not can_move(error, address, ports, config):
+            raise
+        await container_remove(run.connection, container_id)
+        if isinstance(error, NotFound):
+            return replace(facts, subnet=fixable_subnet(await ensure_network(run.connection, run.network, run.bus, run.cluster)))
+        return facts
+    return None
 
 
 async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_modules: bool) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from kindasync.cluster._supported import unsupported
 from kindasync.config import ClusterConfig, Role, load, problems_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 AnyConfig = ClusterConfig | Mapping[str, Any] | str | Path
 DEFAULT_WAIT_S = 120.0
+TAKE_BACK_S = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ class Cluster:
                 created = await create(connection, request, bus)
         except BaseException as error:
             if created and not retain:  # cancelled by the last event, or its listener failed: whoever gets an error has no cluster
-                await _delete_into(error, request.cluster, connection.engine)
+                await take_back(error, request.cluster, connection.engine)
             raise
         return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
 
@@ -96,8 +98,7 @@ class Cluster:
         """
         from kindasync.cluster._get import get
 
-        _check_name(name, ClusterNotFound)
-        async with _operation(engine, None) as (connection, _):
+        async with _operation_on(name, engine, None) as (connection, _):
             found = await get(connection, name)
             return cls._of(connection.engine, name, found.kubeconfig, found.kubeconfig_path, found.containers)
 
@@ -168,7 +169,7 @@ class Cluster:
         try:
             yield cluster
         except BaseException as error:
-            await _delete_into(error, cluster.name, cluster.engine)
+            await take_back(error, cluster.name, cluster.engine)
             raise
         await carried_through(cluster.delete)
 
@@ -219,8 +220,7 @@ async def load_image(
     """As `Cluster.load_image`, by the cluster's name."""
     from kindasync.cluster._load import load_images
 
-    _check_name(name, ClusterNotFound)
-    async with _operation(engine, on_event) as (connection, bus):
+    async with _operation_on(name, engine, on_event) as (connection, bus):
         await load_images(connection, bus, name, references, nodes)
 
 
@@ -235,8 +235,7 @@ async def load_archive(
     """As `Cluster.load_archive`, by the cluster's name."""
     from kindasync.cluster import _load
 
-    _check_name(name, ClusterNotFound)
-    async with _operation(engine, on_event) as (connection, bus):
+    async with _operation_on(name, engine, on_event) as (connection, bus):
         await _load.load_archive(connection, bus, name, Path(path), nodes)
 
 
@@ -244,8 +243,7 @@ async def stop(name: str, *, engine: Engine | str | None = None, on_event: Callb
     """Stop the nodes of the cluster of that name. Raises: as `Cluster.stop`."""
     from kindasync.cluster._stop import stop_cluster
 
-    _check_name(name, ClusterNotFound)
-    async with _operation(engine, on_event) as (connection, bus):
+    async with _operation_on(name, engine, on_event) as (connection, bus):
         await stop_cluster(connection, name, bus)
 
 
@@ -255,8 +253,7 @@ async def start(
     """Start the nodes of the cluster of that name, and wait until it is ready. Raises: as `Cluster.start`."""
     from kindasync.cluster._stop import start_cluster
 
-    _check_name(name, ClusterNotFound)
-    async with _operation(engine, on_event) as (connection, bus):
+    async with _operation_on(name, engine, on_event) as (connection, bus):
         await start_cluster(connection, name, bus, wait_s=wait_s)
 
 
@@ -266,17 +263,23 @@ async def export_logs(
     """As `Cluster.export_logs`, by the cluster's name."""
     from kindasync.cluster import _logs
 
-    _check_name(name, ClusterNotFound)
-    async with _operation(engine, on_event) as (connection, bus):
+    async with _operation_on(name, engine, on_event) as (connection, bus):
         await _logs.export_logs(connection, bus, name, Path(directory))
 
 
-async def _delete_into(error: BaseException, name: str, engine: Engine) -> None:
-    """Delete a cluster because of `error`, whoever cancels; a failure becomes a note of it."""
-    try:
-        await carried_through(partial(delete, name, engine=engine))
-    except KindasyncError as failure:
-        error.add_note(f"left behind: {failure}")
+async def take_back(error: BaseException, name: str, engine: Engine) -> None:
+    """Delete a cluster because of `error`, whoever cancels, in at most TAKE_BACK_S; what stays becomes a note of it."""
+
+    async def work() -> None:
+        with anyio.move_on_after(TAKE_BACK_S) as scope:
+            try:
+                await delete(name, engine=engine)
+            except KindasyncError as failure:
+                error.add_note(f"left behind: {failure}")
+        if scope.cancelled_caught:
+            error.add_note(f"deleting it took longer than {TAKE_BACK_S:g} s: kindasync delete cluster --name {name}")
+
+    await carried_through(work)
 
 
 @asynccontextmanager
@@ -287,6 +290,14 @@ async def _operation(engine: Engine | str | None, on_event: Callback | Bus | Non
     with one_error():
         async with Bus().delivering(on_event) as bus, Engine.of(engine).connect() as connection:
             yield connection, bus
+
+
+@asynccontextmanager
+async def _operation_on(name: str, engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
+    """As `_operation`, of one that has to be there. Raises: ClusterNotFound for what is no name."""
+    _check_name(name, ClusterNotFound)
+    async with _operation(engine, on_event) as both:
+        yield both
 
 
 def _check_name(name: str, kind: type[ClusterError]) -> None:

@@ -12,7 +12,7 @@ from kindasync import events
 from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._manifests import manifests
-from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_kubeadm
+from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
@@ -96,7 +96,7 @@ async def _evidence(run: Run, node: Provisioned) -> AsyncIterator[None]:
 async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str], assembly: Assembly) -> None:
     name = node.plan.name
     with run.step(f"initialise the control plane on node {name}", node=name) as began:
-        await run_kubeadm(run, node.container, argv)
+        await run_program(run, node.container, argv)
         run.emit(events.ControlPlaneUp, node=name, since=began)
         assembly.accepting.set(None)
 

@@ -18,7 +18,7 @@ import anyio.to_thread
 from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._assembly import Assembly
-from kindasync.cluster._claim import already_exists, claim, start_balancer
+from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._facts import private_dir, shares_files
 from kindasync.cluster._images import node_image
@@ -84,7 +84,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
             network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
         with run.step("plan the nodes"):
             facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
-        plan, container = await claim(run, config, facts)
+        plan, container = await start_node(run, config, facts, 0)
         _warn(run, plan)
         kubeconfig = await _assemble(run, plan, container, config, facts, contracts)
     with run.step("write the kubeconfig"):

@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
 from kindasync.cluster import _state
 from kindasync.cluster._facts import private_dir
 from kindasync.cluster._lookup import members
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name, release_network
+from kindasync.cluster._together import together
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list, container_remove
 from kindasync.docker.system import system_info
 from kindasync.errors import EngineError
 from kindasync.events import Bus, ClusterDeleted, NodeRemoved, Warned
 from kindasync.node._spec import KUBECONFIG_TARGET
-
-AT_ONCE = 8  # removals that the Engine gets at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +33,13 @@ class Left:
 
 async def remove_containers(connection: Connection, containers: Sequence[Container], *, bus: Bus, cluster: str) -> list[Left]:
     """Remove containers with their volumes, concurrently; those that stay."""
-    left: list[Left] = []
-    limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def remove(container: Container) -> None:
-        async with limiter:
-            began = bus.elapsed_s()
-            try:
-                await container_remove(connection, container.id)
-            except EngineError as error:
-                left.append(Left(container.subject, error))
-            else:
-                bus.emit(NodeRemoved(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - began))
+        began = bus.elapsed_s()
+        await container_remove(connection, container.id)
+        bus.emit(NodeRemoved(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - began))
 
-    async with anyio.create_task_group() as tasks:
-        for container in containers:
-            tasks.start_soon(remove, container)
-    return left
+    return [Left(container.subject, error) for container, error in await together(containers, remove)]
 
 
 async def remove_run(connection: Connection, run: str, network: str, *, bus: Bus, cluster: str) -> list[Left]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from kindasync import events
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._claim import start_node
-from kindasync.cluster._provision import living, provision_other, run_kubeadm
+from kindasync.cluster._provision import living, provision_other, run_program
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, NodePlan
 from kindasync.config import ClusterConfig, Role
@@ -34,5 +34,5 @@ async def join_node(run: Run, config: ClusterConfig, facts: Facts, index: int, c
 async def _join(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
     async with assembly.etcd if node.role is Role.CONTROL_PLANE else nullcontext():
         with run.step(f"join node {node.name}", node=node.name) as began:
-            await run_kubeadm(run, container, kubeadm.join_argv())
+            await run_program(run, container, kubeadm.join_argv())
             run.emit(events.NodeJoined, node=node.name, since=began)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from kindasync.cluster._lookup import existing_members, role_of
-from kindasync.config import Role
+from kindasync.cluster._lookup import existing_members, is_node
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
 from kindasync.docker.containers import Container
@@ -149,7 +148,7 @@ async def _blocks(file: anyio.AsyncFile[bytes]) -> AsyncIterator[AsyncIterator[b
 
 async def chosen(connection: Connection, cluster: str, names: Sequence[str] | None) -> tuple[Container, ...]:
     """The cluster's nodes of those names; None: all. Raises: ClusterNotFound; ClusterError for names that none has."""
-    there = [each for each in await existing_members(connection, cluster) if role_of(each) in (Role.CONTROL_PLANE, Role.WORKER)]
+    there = [each for each in await existing_members(connection, cluster) if is_node(each)]
     if names is None:
         return tuple(there)
     unknown = [name for name in names if name not in {each.name for each in there}]

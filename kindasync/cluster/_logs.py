@@ -18,8 +18,7 @@ import anyio
 import anyio.to_thread
 
 from kindasync import __version__
-from kindasync.cluster._lookup import existing_members, role_of
-from kindasync.config import Role
+from kindasync.cluster._lookup import existing_members, is_node
 from kindasync.docker import Connection
 from kindasync.docker._engine import Call
 from kindasync.docker.archives import get_archive
@@ -68,7 +67,7 @@ async def export_logs(connection: Connection, bus: Bus, cluster: str, directory:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(export.attempt, lambda: _engine(export, directory))
         for container in containers:
-            if role_of(container) in (Role.CONTROL_PLANE, Role.WORKER):
+            if is_node(container):
                 tasks.start_soon(_node, export, container, directory / container.name)
     if export.failures:
         raise StepFailed("export logs", cluster, export.failures) from export.failures[0]

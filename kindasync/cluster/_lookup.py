@@ -46,6 +46,11 @@ def role_of(container: Container) -> Role | None:
         return None
 
 
+def is_node(container: Container) -> bool:
+    """Whether it is a node of Kubernetes, as the balancer is not."""
+    return role_of(container) in (Role.CONTROL_PLANE, Role.WORKER)
+
+
 def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
     """The URL of the cluster's API server, from the ports that are published: the balancer's, else the first control plane's.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kindasync.cluster._lookup import clusters, members, role_of
-from kindasync.config import Role
+from kindasync.cluster._lookup import clusters, is_node, members, role_of
 from kindasync.docker import Engine
 
 
@@ -28,5 +27,5 @@ async def list_nodes(cluster: str | None, *, engine: Engine | str | None = None)
             ListedNode(name=container.name, cluster=name, role=str(role_of(container)), state=container.state, image=container.image)
             for name in names
             for container in await members(connection, name)
-            if role_of(container) in (Role.CONTROL_PLANE, Role.WORKER)
+            if is_node(container)
         ]

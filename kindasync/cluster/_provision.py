@@ -214,20 +214,17 @@ async def _put_files(
         await put_archive(run.connection, container.id, "/", tar_of(files))
     if patches_containerd(run) and not node.spec.pauses:
         with run.step(f"restart containerd in node {node.name}", node=node.name):
-            argv = ("systemctl", "restart", "containerd")
-            result = await _exec(run, container, argv)
-            if result.exit_code:
-                raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
+            await run_program(run, container, ("systemctl", "restart", "containerd"))
 
 
 async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> None:
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
-        await run_kubeadm(run, container, kubeadm.init_argv(only=kubeadm.FILE_PHASES))
+        await run_program(run, container, kubeadm.init_argv(only=kubeadm.FILE_PHASES))
 
 
-async def run_kubeadm(run: Run, container: Container, argv: Sequence[str]) -> None:
-    """Run kubeadm in a node. Raises: ExecFailed with its last lines; NotReady after KUBEADM_S."""
+async def run_program(run: Run, container: Container, argv: Sequence[str]) -> None:
+    """Run a program, such as kubeadm, in a node. Raises: ExecFailed with its last lines; NotReady after KUBEADM_S."""
     result = await _exec(run, container, argv)
     if result.exit_code:
         raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)

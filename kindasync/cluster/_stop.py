@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import anyio
 import yaml
 
 from kindasync.cluster._get import get
-from kindasync.cluster._lookup import existing_members, role_of
+from kindasync.cluster._lookup import existing_members, is_node, role_of
+from kindasync.cluster._together import together
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.archives import path_stat, read_archive
@@ -20,7 +20,6 @@ from kindasync.events import Bus, ClusterReady, ClusterStopped, NodeStarted, Nod
 from kindasync.node._files import only_file
 from kindasync.node._kubeadm import CONFIG_PATH
 
-AT_ONCE = 8  # stops or starts that the Engine gets at the same time
 GRACE_S = 30  # systemd ends its services and pods in 2 to 4 s
 RUNNING = ("running", "restarting")
 _KINDS_REPAIR = "/kind/old-ipv4"  # written by the entrypoint of kind's images, which puts new addresses into Kubernetes' files
@@ -46,7 +45,7 @@ async def stop_cluster(connection: Connection, cluster: str, bus: Bus) -> None:
     running = [each for each in await existing_members(connection, cluster) if each.state not in ("created", "exited", "dead")]
     failures: list[KindasyncError] = []
     for roles in _STOP_ORDER:
-        failures += await _each([each for each in running if role_of(each) in roles], stop)
+        failures += await _in_turn(running, roles, stop)
     if failures:
         raise StepFailed("stop the nodes", cluster, failures)
     bus.emit(ClusterStopped(cluster=cluster, duration_s=bus.elapsed_s() - began))
@@ -67,35 +66,22 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
 
     resting = [each for each in await existing_members(connection, cluster) if each.state not in RUNNING]
     for roles in _START_ORDER:
-        failures = await _each([each for each in resting if role_of(each) in roles], start)
+        failures = await _in_turn(resting, roles, start)
         if failures:
             raise StepFailed("start the nodes", cluster, failures)
     found = await get(connection, cluster)
-    nodes = [
-        await container_inspect(connection, each.id) for each in found.containers if role_of(each) in (Role.CONTROL_PLANE, Role.WORKER)
-    ]
+    nodes = [await container_inspect(connection, each.id) for each in found.containers if is_node(each)]
     await _check_addresses(connection, cluster, nodes, bus)
     if wait_s > 0:
         await _wait_ready(found.kubeconfig, cluster, nodes, bus, wait_s)
         bus.emit(ClusterReady(cluster=cluster, duration_s=bus.elapsed_s() - began))
 
 
-async def _each(containers: Sequence[Container], act: Callable[[Container], Awaitable[None]]) -> list[KindasyncError]:
-    """Do it with all of them at once; the failures."""
-    failures: list[KindasyncError] = []
-    limiter = anyio.CapacityLimiter(AT_ONCE)
-
-    async def one(container: Container) -> None:
-        async with limiter:
-            try:
-                await act(container)
-            except KindasyncError as error:
-                failures.append(error)
-
-    async with anyio.create_task_group() as tasks:
-        for container in containers:
-            tasks.start_soon(one, container)
-    return failures
+async def _in_turn(
+    containers: Sequence[Container], roles: Collection[Role | None], act: Callable[[Container], Awaitable[None]]
+) -> list[KindasyncError]:
+    """Do it with all that have these roles, at once; the failures."""
+    return [error for _, error in await together((each for each in containers if role_of(each) in roles), act)]
 
 
 async def _wait_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], bus: Bus, wait_s: float) -> None:

@@ -1,0 +1,30 @@
+"""Together: one act on several containers at once, whose failures do not end each other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import anyio
+
+from kindasync.docker.containers import Container
+from kindasync.errors import KindasyncError
+
+AT_ONCE = 8  # requests that change containers that the Engine gets at the same time
+
+
+async def together(containers: Iterable[Container], act: Callable[[Container], Awaitable[None]]) -> list[tuple[Container, KindasyncError]]:
+    """Do it with all of them, AT_ONCE at a time; those with which it failed, and why."""
+    failures: list[tuple[Container, KindasyncError]] = []
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(container: Container) -> None:
+        async with limiter:
+            try:
+                await act(container)
+            except KindasyncError as error:
+                failures.append((container, error))
+
+    async with anyio.create_task_group() as tasks:
+        for container in containers:
+            tasks.start_soon(one, container)
+    return failures
