@@ -8,7 +8,8 @@ from click.shell_completion import get_completion_class
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
     """Print a script that completes commands in a shell.
 
     \b
@@ -18,4 +19,5 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None  # click has one for each choice
-    click.echo(kind(cli, {}, "kindasync", "_KINDASYNC_COMPLETE").source())
+    program = str(context.find_root().info_name)
+    click.echo(kind(cli, {}, program, f"_{program.upper()}_COMPLETE").source())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -46,8 +47,8 @@ def delete_clusters(
             deleted.append(name)
         except (KindasyncError, OSError) as error:
             show(error, settings)
-    if deleted:
-        click.echo(f"Deleted clusters: {', '.join(deleted)}", err=True)
+    if deleted or not names:
+        click.echo(f"Deleted clusters: [{' '.join(map(json.dumps, deleted))}]", err=True)
     if len(deleted) < len(names):
         raise click.exceptions.Exit(1)
 

@@ -25,7 +25,7 @@ def get_clusters(output: str | None) -> None:
     elif names:
         click.echo("\n".join(names))
     else:
-        click.echo("No clusters found.", err=True)
+        click.echo("No kind clusters found.", err=True)
 
 
 @click.command("nodes")
@@ -49,7 +49,7 @@ def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
     elif nodes:
         click.echo("\n".join(node.name for node in nodes))
     else:
-        click.echo("No nodes found" + ("." if all_clusters else f' for cluster "{name}".'), err=True)
+        click.echo("No kind nodes " + ("for any cluster." if all_clusters else f'found for cluster "{name}".'), err=True)
 
 
 @click.command("kubeconfig")

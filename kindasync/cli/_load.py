@@ -13,10 +13,10 @@ from kindasync.cli._main import Settings
 from kindasync.cli._progress import Listener, listener
 from kindasync.cli._running import run
 
-_nodes = click.option("--nodes", default="", help="Names of nodes, separated by commas, instead of all.")
+_nodes = click.option("--nodes", multiple=True, help="Names of nodes, separated by commas, instead of all.")
 
 
-def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: str, events_format: str | None) -> None:
+def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: tuple[str, ...], events_format: str | None) -> None:
     """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone."""
     from kindasync.cluster._cluster import load_image
 
@@ -28,7 +28,7 @@ def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: s
     )
 
 
-def _load_archive(settings: Settings, archives: tuple[Path, ...], name: str, nodes: str, events_format: str | None) -> None:
+def _load_archive(settings: Settings, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...], events_format: str | None) -> None:
     """Load the images of archives (docker or OCI layout) into nodes."""
     from kindasync.cluster._cluster import load_archive
 
@@ -46,8 +46,8 @@ def _load(
         run(lambda: operation(on_event))
 
 
-def _split(names: str) -> list[str] | None:
-    return [name.strip() for name in names.split(",") if name.strip()] or None
+def _split(lists: tuple[str, ...]) -> list[str] | None:
+    return [name.strip() for name in ",".join(lists).split(",") if name.strip()] or None
 
 
 def _command(name: str, argument: Callable[[Any], Any], callback: Callable[..., None]) -> click.Command:

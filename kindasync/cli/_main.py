@@ -10,12 +10,17 @@ from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
 from kindasync.cli._running import signals_kept
 from kindasync.errors import KindasyncError
+
+KIND = "kind"  # called by that name, the command stands in for the kind program
+_SWITCHES = ("--all", "--all-clusters", "--help", "--internal", "--quiet", "--retain", "--version")
+_SWITCHED = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 
 class LazyGroup(click.Group):
@@ -50,6 +55,21 @@ class Settings:
     quiet: bool = False
 
 
+def respelled(arguments: Sequence[str]) -> list[str]:
+    """What click would not take of the spellings that kind, a Go program, takes: --retain=true, --all=false, -n=name."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    plain: list[str] = []
+    for argument in arguments[:end]:
+        flag, equals, value = argument.partition("=")
+        if equals and flag == "-n":
+            plain += [flag, value]
+        elif equals and flag in _SWITCHES and value.lower() in _SWITCHED:
+            plain += [flag] if _SWITCHED[value.lower()] else []
+        else:
+            plain.append(argument)
+    return [*plain, *arguments[end:]]
+
+
 def split_settings(arguments: Sequence[str]) -> tuple[Settings, list[str]]:
     """The global options, wherever they stand: kind takes them after its commands, too. And the other arguments."""
     verbosity, quiet = 0, False
@@ -78,7 +98,7 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
     if value and not context.resilient_parsing:
         from kindasync.cli._version import version_line
 
-        click.echo(version_line())
+        click.echo(version_line(as_kind=context.find_root().info_name == KIND))
         context.exit()
 
 
@@ -96,6 +116,7 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "doctor": "_doctor:doctor",
         "version": "_version:version",
         "completion": "_completion:completion",
+        "help": "_main:show_help",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": None},
 )
@@ -158,17 +179,31 @@ def build() -> None:
     """Build the node image."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@click.command("help")
+@click.argument("names", metavar="[COMMAND]...", nargs=-1)
+@click.pass_context
+def show_help(context: click.Context, names: tuple[str, ...]) -> None:
+    """Print the help of a command."""
+    root = context.find_root()
+    root.command.main([*names, "--help"], prog_name=root.info_name, standalone_mode=False, obj=root.obj)
+
+
+def program_name(path: str) -> str:
+    """What the command calls itself, by what it was called: by its own name, or as the kind program."""
+    return KIND if Path(path).name == KIND else "kindasync"
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> int:
     """Run the command; its exit code: 0, or 1 for any error, as kind has it; 128 and its number after a signal."""
     settings = Settings()
     with ExitStack() as stack:
         if argv is not None:  # of a process that goes on
             stack.enter_context(signals_kept())
         try:
-            settings, arguments = split_settings(sys.argv[1:] if argv is None else argv)
+            settings, arguments = split_settings(respelled(sys.argv[1:] if argv is None else argv))
             if settings.quiet:
                 stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))  # noqa: PTH123 (not a path of ours)
-            code = cli.main(arguments, prog_name="kindasync", standalone_mode=False, obj=settings)
+            code = cli.main(arguments, prog_name=program, standalone_mode=False, obj=settings)
             return code if isinstance(code, int) else 0
         except click.exceptions.Exit as error:
             return error.exit_code
@@ -204,4 +239,4 @@ def show(error: Exception, settings: Settings) -> None:
 
 def run() -> None:
     """The entry point of the installed program."""
-    sys.exit(main())
+    sys.exit(main(program=program_name(sys.argv[0])))

@@ -9,30 +9,35 @@ from typing import Any
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
+from kindasync.cli._main import KIND, Settings
 from kindasync.cli._running import run
 
+KIND_VERSION = "0.33.0"  # of the kind program whose commands, flags and documents ours are: the one to compare with
 
-def version_line() -> str:
-    """What `kindasync --version` prints."""
+
+def version_line(*, as_kind: bool) -> str:
+    """What `kindasync --version` prints; `as_kind`: called by kind's name, for scripts that want one of at least some version."""
     from kindasync import __version__
 
-    return f"kindasync version {__version__}"
+    return f"{KIND} version {KIND_VERSION}" if as_kind else f"kindasync version {__version__}"
 
 
 @click.command("version")
 @_options.output
-@click.pass_obj
-def version(settings: Settings, output: str | None) -> None:
+@click.pass_context
+def version(context: click.Context, output: str | None) -> None:
     """Print the version; with -o json also the default node image, present or not, and its Kubernetes version."""
     from kindasync import __version__
 
+    as_kind = context.find_root().info_name == KIND
+    settings: Settings = context.obj
+    own = f"v{__version__} python{platform.python_version()} {platform.system().lower()}/{platform.machine()}"
     if output:
         click.echo(json.dumps({"version": __version__, "python": platform.python_version(), **_default_image()}))
     elif settings.quiet:
-        click.echo(__version__)
+        click.echo(KIND_VERSION if as_kind else __version__)
     else:
-        click.echo(f"kindasync v{__version__} python{platform.python_version()} {platform.system().lower()}/{platform.machine()}")
+        click.echo(f"{KIND} v{KIND_VERSION} kindasync-{own}" if as_kind else f"kindasync {own}")
 
 
 def _default_image() -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from kindasync import Cluster, __version__
-from kindasync.cli._main import main
+from kindasync.cli._main import main, program_name
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.unit.leftovers import look, nothing_left
 
@@ -287,7 +287,7 @@ def test_export_kubeconfig(run: Run, home: Path) -> None:
 
 def test_get_clusters(run: Run) -> None:
     """Names on stdout; that there are none is on stderr, and no error."""
-    assert run("get", "clusters") == Ran(0, "", "No clusters found.\n")
+    assert run("get", "clusters") == Ran(0, "", "No kind clusters found.\n")
     assert run("get", "clusters", "-o", "json") == Ran(0, "[]\n", "")
     run("create", "cluster", "--name", "b")
     run("create", "cluster", "--name", "a")
@@ -303,7 +303,7 @@ def test_get_nodes(run: Run) -> None:
 
     assert run("get", "nodes", "--name", "a") == Ran(0, "a-control-plane\n", "")
     assert run("get", "nodes", "-A") == Ran(0, "a-control-plane\nb-control-plane\n", "")
-    assert run("get", "nodes", "--name", "none") == Ran(0, "", 'No nodes found for cluster "none".\n')
+    assert run("get", "nodes", "--name", "none") == Ran(0, "", 'No kind nodes found for cluster "none".\n')
     assert json.loads(run("get", "nodes", "--name", "a", "-o", "json").out) == [
         {"name": "a-control-plane", "cluster": "a", "role": "control-plane", "state": "running", "image": IMAGE}
     ]
@@ -353,7 +353,7 @@ def test_delete_clusters(run: Run, fake: FakeEngine) -> None:
 
     named = run("delete", "clusters", "a", "b")
     assert (named.code, named.out) == (0, "")
-    assert named.err.splitlines()[-1] == "Deleted clusters: a, b"
+    assert named.err.splitlines()[-1] == 'Deleted clusters: ["a" "b"]'
     assert list(fake.containers) == ["c-control-plane"]
 
     nothing = run("delete", "clusters")
@@ -415,6 +415,22 @@ def test_version(run: Run) -> None:
     assert ran.out.startswith(f"kindasync v{__version__} python3.")
     assert run("version", "-q").out == f"{__version__}\n"
     assert run("--version").out == f"kindasync version {__version__}\n"
+
+
+def test_called_as_kind_it_tells_the_version_of_kind_that_it_stands_in_for(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """For scripts that want one of at least some version. And it calls itself so, and completes itself so."""
+
+    def as_kind(*arguments: str) -> str:
+        assert main(arguments, program=program_name("/usr/local/bin/kind")) == 0
+        return capsys.readouterr().out
+
+    assert as_kind("version").startswith(f"kind v0.33.0 kindasync-v{__version__} python3.")
+    assert as_kind("version", "-q") == "0.33.0\n"
+    assert as_kind("--version") == "kind version 0.33.0\n"
+    assert as_kind("get", "nodes", "--help").startswith("Usage: kind get nodes ")
+    assert as_kind("help", "get", "nodes") == as_kind("get", "nodes", "--help")
+    assert "_KIND_COMPLETE" in as_kind("completion", "bash")
+    assert program_name("/home/me/.venv/bin/kindasync") == program_name("__main__.py") == "kindasync"
 
 
 def test_version_as_json(run: Run, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:

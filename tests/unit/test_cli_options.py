@@ -9,7 +9,7 @@ import pytest
 
 from kindasync import events
 from kindasync.cli._describe import bytes_text, describe
-from kindasync.cli._main import LazyGroup, Settings, cli, main, split_settings
+from kindasync.cli._main import LazyGroup, Settings, cli, main, respelled, split_settings
 from kindasync.cli._options import Duration
 
 
@@ -79,6 +79,23 @@ def test_verbosity_is_a_number(arguments: Sequence[str]) -> None:
     """Anything else is a mistake in the use of the program."""
     with pytest.raises(click.UsageError, match="needs a number"):
         split_settings(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plain"),
+    [
+        (["--retain=true", "--wait=1m"], ["--retain", "--wait=1m"]),
+        (["--retain=T", "--quiet=1"], ["--retain", "--quiet"]),
+        (["--all=false", "--internal=0"], []),
+        (["-n=demo"], ["-n", "demo"]),
+        (["--name=true", "--image=a=b"], ["--name=true", "--image=a=b"]),
+        (["--retain=perhaps"], ["--retain=perhaps"]),  # click says what is wrong with it
+        (["exec", "--", "--all=true", "-n=x"], ["exec", "--", "--all=true", "-n=x"]),
+    ],
+)
+def test_spellings_of_go(arguments: Sequence[str], plain: Sequence[str]) -> None:
+    """A script for kind may use any that kind takes; after "--" they are somebody else's."""
+    assert respelled(arguments) == plain
 
 
 DESCRIBED = [
