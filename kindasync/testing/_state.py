@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 START_FAILED = 128
 _API = "6443/tcp"
+_ON_EVERY_HOST = "/lib/modules"  # of an Engine; this machine may have none
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,7 +175,7 @@ class State:
         if name and not _CONTAINER_NAME.fullmatch(name):
             raise Refused(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         for mount in (body.get("HostConfig") or {}).get("Mounts") or []:
-            if mount["Type"] == "bind" and not Path(mount["Source"]).exists():
+            if mount["Type"] == "bind" and mount["Source"] != _ON_EVERY_HOST and not Path(mount["Source"]).exists():
                 raise Refused(400, f'invalid mount config for type "bind": bind source path does not exist: {mount["Source"]}')
         image = self.images.find(body["Image"])
         container_id = next(self._ids)
