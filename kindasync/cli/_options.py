@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kindasync.config import DEFAULT_NAME
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+from kindasync.config._duration import duration_s
 
 
 class Duration(click.ParamType[float]):
@@ -22,13 +19,10 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        text = str(value)
-        if text == "0":
-            return 0.0
-        parts = _PART.findall(text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            self.fail(f'"{text}" is not a duration, such as 90s or 1m30s', param, ctx)
-        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+        try:
+            return duration_s(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 name = click.option(

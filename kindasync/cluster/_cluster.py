@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kindasync.docker.containers import Container
     from kindasync.node import Node
 
-AnyConfig = ClusterConfig | Mapping[str, Any] | str | Path
+AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
 DEFAULT_WAIT_S = 120.0
 TAKE_BACK_S = 90.0
 

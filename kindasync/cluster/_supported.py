@@ -1,10 +1,11 @@
-"""Supported: what of kind's configuration this version cannot do yet. It is refused, never ignored."""
+"""Supported: what of the configuration this version cannot do yet. It is refused, never ignored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from kindasync.config import ClusterConfig, IPFamily
+from kindasync.config import ClusterConfig, ClusterExtras, IPFamily, Registries
 from kindasync.errors import Problem
 
 _LATER = "is not supported by this version of kindasync"
@@ -16,3 +17,7 @@ def unsupported(config: ClusterConfig) -> Iterator[Problem]:
         yield Problem(path="networking.ipFamily", message=f"{config.networking.ip_family} {_LATER}")
     if config.networking.dns_search is not None:
         yield Problem(path="networking.dnsSearch", message=_LATER)
+    if config.extras.registries != Registries():
+        yield Problem(path="extras.registries", message=_LATER)
+    if replace(config.extras, registries=Registries()) != ClusterExtras():
+        yield Problem(path="extras", message=_LATER)

@@ -1,11 +1,11 @@
-"""Config: the configuration of a cluster, from kind's v1alpha4 document; the same names in snake_case.
+"""Config: the configuration of a cluster, from kind's v1alpha4 document and our own beside it; the same names in snake_case.
 
 The classes are plain frozen dataclasses. `load` needs pydantic and imports it when it is first called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from kindasync.config._document import (
     ProxyMode,
     Role,
 )
+from kindasync.config._extras import ClusterExtras, LocalRegistry, NetworkExtras, NodeExtras, Registries, RegistryMirror
 from kindasync.config._rules import problems_of
 
 __all__ = [
@@ -32,25 +33,32 @@ __all__ = [
     "PICKED_BY_ENGINE",
     "PICKED_BY_KINDASYNC",
     "ClusterConfig",
+    "ClusterExtras",
     "ExtraMount",
     "IPFamily",
+    "LocalRegistry",
+    "NetworkExtras",
     "Networking",
     "NodeConfig",
+    "NodeExtras",
     "PatchJson6902",
     "PortMapping",
     "Propagation",
     "Protocol",
     "ProxyMode",
+    "Registries",
+    "RegistryMirror",
     "Role",
     "load",
     "problems_of",
 ]
 
 
-def load(source: str | bytes | Path | Mapping[str, Any]) -> ClusterConfig:
-    """Read a configuration: YAML text, the path of a YAML file, or the same as data.
+def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> ClusterConfig:
+    """Read a configuration: YAML text, the path of a YAML file, or the same as data: kind's document, or that and our own.
 
-    Source: kind's configuration, apiVersion kind.x-k8s.io/v1alpha4.
+    Source: kind's configuration, apiVersion kind.x-k8s.io/v1alpha4. Our own: ClusterExtras, apiVersion kindasync/v1alpha1;
+    the paths of its problems begin with "extras".
     Raises: ConfigInvalid with all problems, each with its path; OSError for a file that cannot be read.
     """
     from kindasync.config._decode import load as decode

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kindasync.config._extras import ClusterExtras
+
 DEFAULT_NAME = "kind"
 PICKED_BY_KINDASYNC = 0
 PICKED_BY_ENGINE = -1
@@ -122,7 +124,7 @@ class Networking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """A cluster. `name` empty: the caller's default. Texts are as written; nothing here depends on a host."""
+    """A cluster. `name` empty: the caller's default; `extras` from our own document. Texts are as written; nothing here depends on a host."""
 
     name: str = ""
     nodes: tuple[NodeConfig, ...] = (NodeConfig(),)
@@ -133,6 +135,7 @@ class ClusterConfig:
     kubeadm_config_patches_json6902: tuple[PatchJson6902, ...] = ()
     containerd_config_patches: tuple[str, ...] = ()
     containerd_config_patches_json6902: tuple[str, ...] = ()
+    extras: ClusterExtras = field(default_factory=ClusterExtras)
 
     @property
     def control_planes(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from kindasync.config._document import ClusterConfig, IPFamily, Networking, NodeConfig, PortMapping
+from kindasync.config._extras_rules import extras_problems
 from kindasync.errors import Problem
 
 NAME = re.compile(r"[a-z0-9.-]+")
@@ -15,13 +16,14 @@ _WILDCARDS = ("", "0.0.0.0", "::")
 
 
 def problems_of(config: ClusterConfig) -> list[Problem]:
-    """Everything that is wrong with `config`, in the order of the document."""
+    """Everything that is wrong with `config`, in the order of the documents."""
     return [
         *name_problems(config.name),
         *_node_count_problems(config),
         *(problem for index, node in enumerate(config.nodes) for problem in _node_problems(node, f"nodes[{index}]")),
         *_networking_problems(config.networking),
         *_patch_problems(config),
+        *extras_problems(config),
     ]
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import yaml
 
@@ -31,14 +31,23 @@ class Scalar(str):
         return scalar
 
 
-def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
-    """The documents of a YAML stream that are not empty, as dicts and lists of `Scalar`; and what is wrong with its syntax."""
+class Document(NamedTuple):
+    """A document that is not empty, as dicts and lists of `Scalar`; and what is wrong in it, by paths below it."""
+
+    value: Any
+    problems: list[Problem]
+
+
+def load_stream(text: str) -> tuple[list[Document], list[Problem]]:
+    """The documents of a YAML stream that are not empty; and what is wrong with the stream, from where on there are none."""
     problems: list[Problem] = []
-    documents: list[Any] = []
+    documents: list[Document] = []
     try:
-        nodes = yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        values = (_value(node, "", problems) for node in nodes if node is not None)
-        documents.extend(value for value in values if value is not None)
+        for node in yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            inside: list[Problem] = []
+            value = None if node is None else _value(node, "", inside)
+            if value is not None:
+                documents.append(Document(value, inside))
     except RecursionError:  # by an alias, or by thousands of brackets
         problems.append(Problem(path="", message="not a configuration: it contains itself, or is nested without end"))
     except yaml.YAMLError as error:
@@ -46,6 +55,12 @@ def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problems.append(Problem(path=where, message=f"not YAML: {getattr(error, 'problem', None) or error}"))
     return documents, problems
+
+
+def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
+    """The documents of a YAML stream that are not empty; and all that is wrong with it."""
+    documents, problems = load_stream(text)
+    return [document.value for document in documents], [problem for document in documents for problem in document.problems] + problems
 
 
 def _value(node: yaml.Node, path: str, problems: list[Problem]) -> Any:

@@ -329,7 +329,7 @@ nodes:
         ("just text", ['must be a mapping, not "just text"']),
         (HEAD + "name: a: b", ["line 3, column 8: not YAML: mapping values are not allowed in this context"]),
         (HEAD + "nodes: &all [*all]", ["not a configuration: it contains itself, or is nested without end"]),
-        (HEAD + "---\n" + HEAD, ["document 2: one document per cluster; this one would be ignored"]),
+        (HEAD + "---\n" + HEAD, ["document 2: one Cluster and one ClusterExtras are a configuration; this document would be ignored"]),
         (HEAD + "name: a\nname: b", ["name: given twice, the second time in line 4"]),
         (HEAD + "nodes: [{role: worker, role: control-plane}]", ["nodes[0].role: given twice, the second time in line 3"]),
         (HEAD + "<<: text", ["<<: must be a mapping, or a list of them"]),
