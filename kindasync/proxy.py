@@ -14,12 +14,21 @@ def no_proxy(current: str, *, subnets: Sequence[str], nodes: Sequence[str]) -> s
     return ",".join(dict.fromkeys(part for part in (*own, *subnets, *nodes, *_IN_CLUSTER) if part))
 
 
+def proxies(env: Mapping[str, str], stored: Mapping[str, str]) -> Mapping[str, str]:
+    """Whose proxies count: those of a process's environment; if it has none for HTTP or HTTPS, those `stored` by the docker client."""
+    return env if _given(env)["HTTP_PROXY"] or _given(env)["HTTPS_PROXY"] else stored
+
+
+def _given(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: env.get(name) or env.get(name.lower()) or "" for name in _VARIABLES}
+
+
 def node_env(env: Mapping[str, str], *, subnets: Sequence[str], nodes: Sequence[str]) -> dict[str, str]:
     """The proxy variables for nodes, from a process's environment; in both spellings, as programs look for one or the other.
 
     Empty if there is no proxy.
     """
-    values = {name: env.get(name) or env.get(name.lower()) or "" for name in _VARIABLES}
+    values = _given(env)
     if not (values["HTTP_PROXY"] or values["HTTPS_PROXY"]):
         return {}
     values["NO_PROXY"] = no_proxy(values["NO_PROXY"], subnets=subnets, nodes=nodes)

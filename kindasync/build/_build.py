@@ -11,7 +11,7 @@ import anyio.to_thread
 from kindasync.build import _pins, _sources, _steps
 from kindasync.build._node_image import Builder, Images, find_built, load
 from kindasync.docker import Connection, Engine
-from kindasync.docker._auth import stored_auth
+from kindasync.docker._client_config import stored_auth
 from kindasync.docker.images import image_push, image_tag
 from kindasync.docker.system import system_info
 from kindasync.errors import KindasyncError

@@ -19,7 +19,7 @@ from anyio.abc import Process
 
 from kindasync.build._oci import LayerWriter, names_under
 from kindasync.docker import Connection
-from kindasync.docker._auth import stored_auth
+from kindasync.docker._client_config import stored_auth
 from kindasync.docker.archives import get_archive, put_archive
 from kindasync.docker.containers import ContainerSpec, container_create, container_export, container_remove, container_start
 from kindasync.docker.execs import container_exec

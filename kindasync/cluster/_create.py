@@ -32,6 +32,7 @@ from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
+from kindasync.docker._client_config import stored_proxies
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import Network
@@ -39,6 +40,7 @@ from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import AlreadyExists, ClusterError, EngineError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
+from kindasync.proxy import proxies
 
 ROLLBACK_S = 90.0
 
@@ -160,7 +162,7 @@ async def _facts(run: Run, engine: EngineFacts, network: Network, pauses: Mappin
         taken_addresses=frozenset(addresses),
         taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
         kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "",
-        env=os.environ,
+        env=proxies(os.environ, stored_proxies(run.connection.engine.url)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kindasync.docker import Connection
-from kindasync.docker._auth import stored_auth
+from kindasync.docker._client_config import stored_auth
 from kindasync.docker.images import Image, ImageProgress, image_create, image_inspect, image_list, split_reference
 from kindasync.docker.system import EngineFacts
 from kindasync.errors import ApiError, ImageUnusable, KindasyncError, NotFound, StreamFailed

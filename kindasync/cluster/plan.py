@@ -27,7 +27,7 @@ class Facts:
 
     Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
     reference; `subnet` of the network if fixed addresses can be asked for in it; `taken_*` by whatever is in the Engine;
-    `network_subnets` all that it has; `env` this process's environment, of which nodes get the proxies;
+    `network_subnets` all that it has; `env` variables, of which nodes get the proxies;
     `attempt` counts the plans of one create: another one gets other addresses and ports.
     """
 

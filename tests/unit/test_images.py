@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kindasync.cluster._images import kubernetes_version
-from kindasync.docker._auth import registry_auth
+from kindasync.docker._client_config import registry_auth
 from kindasync.docker.images import Image, split_reference
 
 DIGEST = "sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from kindasync.proxy import no_proxy, node_env
+from kindasync import Cluster
+from kindasync.docker._client_config import container_proxies
+from kindasync.proxy import no_proxy, node_env, proxies
+from kindasync.testing import FakeEngine
 
 IN_CLUSTER = ".svc,.svc.cluster,.svc.cluster.local"
 
@@ -40,3 +46,46 @@ def test_both_spellings() -> None:
         "NO_PROXY": IN_CLUSTER,
         "no_proxy": IN_CLUSTER,
     }
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"proxies": {"default": {"httpProxy": "http://p", "noProxy": "corp"}}}, {"HTTP_PROXY": "http://p", "NO_PROXY": "corp"}),
+        ({"proxies": {"default": {"httpProxy": "http://p"}, "tcp://e:1": {"httpsProxy": "http://own"}}}, {"HTTPS_PROXY": "http://own"}),
+        ({"proxies": {"tcp://other:1": {"httpProxy": "http://p"}}}, {}),
+        ({"proxies": []}, {}),
+        ({}, {}),
+    ],
+)
+def test_proxies_of_the_docker_client(config: object, found: dict[str, str], tmp_path: Path) -> None:
+    """Those for the Engine, else the default ones."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    assert container_proxies("tcp://e:1", tmp_path / "config.json") == found
+    assert container_proxies("tcp://e:1", tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("env", "value"),
+    [({}, "http://stored"), ({"NO_PROXY": "x"}, "http://stored"), ({"https_proxy": "http://shell"}, None)],
+)
+def test_the_shells_proxies_count_first(env: dict[str, str], value: str | None) -> None:
+    """A shell that has one for HTTP or HTTPS has said all."""
+    assert proxies(env, {"HTTP_PROXY": "http://stored"}).get("HTTP_PROXY") == value
+
+
+@pytest.mark.anyio
+async def test_nodes_get_the_docker_clients_proxies(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As kind does since 2026."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    (home / ".docker").mkdir()
+    (home / ".docker/config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": "http://corp:3128"}}}))
+
+    async with Cluster.running(name="demo", engine=fake.url):
+        env = fake.containers["demo-control-plane"].env
+
+    assert env["HTTP_PROXY"] == env["http_proxy"] == "http://corp:3128"
+    assert "demo-control-plane" in env["NO_PROXY"]

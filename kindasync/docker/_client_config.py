@@ -1,4 +1,4 @@
-"""Credentials for registries, as the docker client keeps them."""
+"""The docker client's configuration: credentials for registries, and proxies for containers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+_PROXIES = {"httpProxy": "HTTP_PROXY", "httpsProxy": "HTTPS_PROXY", "noProxy": "NO_PROXY"}
+
 
 def stored_auth(reference: str) -> Mapping[str, str] | None:
     """The credentials of this user for the registry of `reference`; None if there are none."""
-    return registry_auth(reference, Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json")
+    return registry_auth(reference, _path())
+
+
+def stored_proxies(engine_url: str) -> Mapping[str, str]:
+    """The proxies that this user's docker client gives to containers of an Engine, as variables; empty if there are none."""
+    return container_proxies(engine_url, _path())
+
+
+def _path() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
 def registry_auth(reference: str, config: Path) -> Mapping[str, str] | None:
@@ -31,3 +42,16 @@ def registry_auth(reference: str, config: Path) -> Mapping[str, str] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return {"username": username, "password": password, "serveraddress": registry}
+
+
+def container_proxies(engine_url: str, config: Path) -> Mapping[str, str]:
+    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as far as the client's configuration has them for an Engine, else by default.
+
+    Source: docker's documentation, "Use a proxy server with the Docker CLI".
+    """
+    try:
+        proxies = json.loads(config.read_text())["proxies"]
+        entry = proxies.get(engine_url) or proxies["default"]
+        return {variable: str(entry[key]) for key, variable in _PROXIES.items() if entry.get(key)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
