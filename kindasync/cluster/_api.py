@@ -18,7 +18,7 @@ import yaml
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from kindasync.docker._engine import answered
-from kindasync.errors import ClusterError, one_error
+from kindasync.errors import ClusterError, NotReady, one_error
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -183,6 +183,22 @@ class ClusterApi:
         path = _root(document["apiVersion"]) + (f"/namespaces/{namespace}" if namespaced else "") + f"/{plural}"
         await self.request("POST", path, document)
 
+    async def delete(self, path: str, *, uid: str = "") -> None:
+        """Delete an object; one that is gone counts as deleted. With `uid`: a pod, at once, and no other one of its name.
+
+        No timeout: the caller has one. Raises: ApiRefused.
+        """
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}} if uid else None
+
+        async def attempt() -> None:
+            try:
+                await self.request("DELETE", path, options)
+            except ApiRefused as error:
+                if error.status != 404 and not (error.status == 409 and uid):
+                    raise
+
+        await self._insist(attempt, passing=())
+
     async def create_all(self, manifest: str) -> None:
         """Create the objects of a manifest: first those that others need to be there, then all others at once."""
         documents = [document for document in yaml.safe_load_all(manifest) if document]
@@ -206,6 +222,16 @@ class ClusterApi:
         if not found:
             raise ClusterError(f'the cluster knows no kind "{kind}" in {api_version}', hint="is its CustomResourceDefinition there?")
         return found
+
+
+@contextmanager
+def deadline(api: ClusterApi, awaited: str, seconds: float, *, hint: str = "") -> Iterator[None]:
+    """For requests that are insisted on: after so many seconds a NotReady, with why the newest one failed."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError as error:
+        raise NotReady(awaited, api.last_failure or "no answer", after_s=seconds, hint=hint) from error
 
 
 def _drop(response: ClientResponse) -> None:

@@ -52,10 +52,16 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
             plan_ = plan(config, facts)
         node = plan_.nodes[index]
         with run.step(f"create node {node.name}", node=node.name) as began:
-            if facts.kubeconfig_dir:
+            if facts.kubeconfig_dir and not facts.existing:
                 _state.make_private(Path(facts.kubeconfig_dir))  # before the Engine makes it, for all to read
             try:
                 container_id = await _create(run, node, facts.engine, binds_modules=binds_modules)
+            except Conflict as error:
+                if not facts.existing or attempt + 1 == ATTEMPTS:
+                    raise await _name_taken(run, node, error) from error
+                # Another process has added a node meanwhile; or it is no node, but has the name.
+                facts = replace(facts, existing=replace(facts.existing, names=facts.existing.names | {node.name}))
+                continue
             except ApiError as error:
                 if not (binds_modules and refusal_of(error.message) is Refusal.MOUNT_SOURCE_MISSING and MODULES in error.message):
                     raise
@@ -63,7 +69,7 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
                 binds_modules = False
                 container_id = await _create(run, node, facts.engine, binds_modules=False)
             run.emit(events.ContainerCreated, node=node.name, since=began, image=node.image, address=node.address)
-            if index == 0 and await _has_others(run):
+            if index == 0 and not facts.existing and await _has_others(run):
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
             await _verify_image(run, container_id, node)
         with run.step(f"start node {node.name}", node=node.name) as began:
@@ -122,18 +128,21 @@ async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_module
     spec = container_spec(replace(node.spec, binds_modules=binds_modules), engine, working_dir=Path.cwd())
     try:
         return await container_create(run.connection, node.name, spec)
-    except Conflict as error:
-        if await _has_others(run):
-            raise already_exists(run.cluster) from error
-        raise AlreadyExists(
-            f'cannot create cluster "{run.cluster}": something else has the name of its node {node.name}',
-            why=error.message,
-            hint=f"choose another name, or remove that container: docker rm --force {node.name}",
-        ) from error
     except ApiError as error:
         if refusal_of(error.message) is Refusal.NO_COMMAND:
             raise _no_node_image(node, "there is nothing in it to start") from error
         raise
+
+
+async def _name_taken(run: Run, node: NodePlan, error: Conflict) -> AlreadyExists:
+    """The error for a node's name that a container has already."""
+    if await _has_others(run):
+        return already_exists(run.cluster)
+    return AlreadyExists(
+        f'cannot create cluster "{run.cluster}": something else has the name of its node {node.name}',
+        why=error.message,
+        hint=f"choose another name, or remove that container: docker rm --force {node.name}",
+    )
 
 
 async def _has_others(run: Run) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 
 from kindasync import events
-from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
+from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._manifests import manifests
 from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
+from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
 from kindasync.errors import KindasyncError, NotReady, leaves
 from kindasync.kubeconfig import for_cluster
@@ -35,11 +36,11 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assemb
     proxy_mode = run.request.config.networking.kube_proxy_mode
     if not first.initialised:
         await _run_kubeadm(run, first, kubeadm.init_argv(proxy_mode=proxy_mode), assembly)
-        assembly.authority.set(await read_authority(run, plan, first.container))
+        assembly.authority.set(await read_authority(run, first.container, keys=len(plan.control_planes) > 1))
     confs = (await assembly.authority.get()).confs
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
     super_admin = for_cluster(confs.get("super-admin.conf") or confs["admin.conf"], run.cluster, server)
-    async with api_client(super_admin) as client, _evidence(run, first):
+    async with api_client(super_admin) as client, evidence(run, first.container):
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
             if first.initialised:
@@ -66,21 +67,16 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assemb
         with run.step("finish the control plane"), _deadline(api, "the API server to take the last changes"):
             if plan.single_node:
                 await _include_in_load_balancers(api, first.plan.name)
-            await _remove_token(run, api)
+            await remove_token(run, api)
     return for_cluster(confs["admin.conf"], run.cluster, server)
 
 
-@contextmanager
-def _deadline(api: ClusterApi, awaited: str) -> Iterator[None]:
-    try:
-        with anyio.fail_after(API_UP_S):
-            yield
-    except TimeoutError as error:
-        raise NotReady(awaited, api.last_failure or "no answer", after_s=API_UP_S, hint=LOOK) from error
+def _deadline(api: ClusterApi, awaited: str) -> AbstractContextManager[None]:
+    return deadline(api, awaited, API_UP_S, hint=LOOK)
 
 
 @asynccontextmanager
-async def _evidence(run: Run, node: Provisioned) -> AsyncIterator[None]:
+async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
     """Give a wait that expired what the kubelet of the node said last, before the node is removed."""
     try:
         yield
@@ -88,7 +84,7 @@ async def _evidence(run: Run, node: Provisioned) -> AsyncIterator[None]:
         for failure in leaves(error):
             if isinstance(failure, NotReady):
                 with anyio.move_on_after(EVIDENCE_S), suppress(KindasyncError):
-                    result = await container_exec(run.connection, node.container.id, KUBELET_LOG)
+                    result = await container_exec(run.connection, container.id, KUBELET_LOG)
                     failure.add_evidence(result.tail())
         raise
 
@@ -134,10 +130,6 @@ async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:
     await api.insist("PATCH", f"/api/v1/nodes/{name}", patch, content_type="application/merge-patch+json")
 
 
-async def _remove_token(run: Run, api: ClusterApi) -> None:
+async def remove_token(run: Run, api: ClusterApi) -> None:
     """The bootstrap token has done its work."""
-    try:
-        await api.insist("DELETE", f"/api/v1/namespaces/kube-system/secrets/bootstrap-token-{run.token.partition('.')[0]}")
-    except ApiRefused as error:
-        if error.status != 404:
-            raise
+    await api.delete(f"/api/v1/namespaces/kube-system/secrets/bootstrap-token-{run.token.partition('.')[0]}")

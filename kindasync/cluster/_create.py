@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,27 +19,23 @@ from kindasync.cluster import _state
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
-from kindasync.cluster._facts import private_dir, shares_files
+from kindasync.cluster._facts import plan_facts, private_dir, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join_node
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._network import ensure_network, fixable_subnet, network_name
-from kindasync.cluster._owner import owner
+from kindasync.cluster._network import ensure_network, network_name
 from kindasync.cluster._provision import living, provision_first
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
-from kindasync.docker._client_config import stored_proxies
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
-from kindasync.docker.networks import Network
 from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import AlreadyExists, ClusterError, EngineError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
-from kindasync.proxy import proxies
 
 ROLLBACK_S = 90.0
 
@@ -85,7 +80,14 @@ async def _create(run: Run, undo: _Undo) -> Created:
         with run.step("make the network"):
             network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
         with run.step("plan the nodes"):
-            facts = await _facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
+            directory = private_dir(engine.engine_id, run.cluster)
+            facts = await plan_facts(
+                run,
+                engine,
+                network,
+                {image: contract.pauses for image, contract in contracts.items()},
+                kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "",
+            )
         plan, container = await start_node(run, config, facts, 0)
         _warn(run, plan)
         kubeconfig = await _assemble(run, plan, container, config, facts, contracts)
@@ -137,33 +139,6 @@ async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[st
             hint="use an image of kindasync's own: kindasync build node-image makes one",
         )
     return replace(config, nodes=tuple(nodes)), contracts
-
-
-async def _facts(run: Run, engine: EngineFacts, network: Network, pauses: Mapping[str, bool]) -> Facts:
-    """What the plan depends on: the Engine, this process, and what is taken."""
-    containers = await container_list(run.connection)
-    directory = private_dir(engine.engine_id, run.cluster)
-    addresses = {
-        address
-        for container in containers
-        for attachment in container.attachments
-        if attachment.network == network.name
-        for address in (attachment.ipv4_address, attachment.fixed_ipv4)
-    }
-    return Facts(
-        engine=engine,
-        engine_url=run.connection.engine.url,
-        run=run.id,
-        owner=owner(),
-        pauses=pauses,
-        network=network.name,
-        subnet=fixable_subnet(network),
-        network_subnets=tuple(subnet.subnet for subnet in network.subnets),
-        taken_addresses=frozenset(addresses),
-        taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
-        kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "",
-        env=proxies(os.environ, stored_proxies(run.connection.engine.url)),
-    )
 
 
 def _warn(run: Run, plan: Plan) -> None:

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from kindasync.cluster import _state
+from kindasync.cluster._network import fixable_subnet
+from kindasync.cluster._owner import owner
+from kindasync.cluster._run import Run
+from kindasync.cluster.plan import Existing, Facts
 from kindasync.docker import Connection
+from kindasync.docker._client_config import stored_proxies
 from kindasync.docker._hints import Refusal, refusal_of
-from kindasync.docker.containers import ContainerSpec, StrictBind, container_create
+from kindasync.docker.containers import ContainerSpec, StrictBind, container_create, container_list
+from kindasync.docker.networks import Network
+from kindasync.docker.system import EngineFacts
 from kindasync.errors import ApiError, NotFound
+from kindasync.proxy import proxies
+
+
+async def plan_facts(
+    run: Run,
+    engine: EngineFacts,
+    network: Network,
+    pauses: Mapping[str, bool],
+    *,
+    kubeconfig_dir: str,
+    existing: Existing | None = None,
+) -> Facts:
+    """What a plan depends on: the Engine, this process, what is taken, and the cluster that is there already."""
+    containers = await container_list(run.connection)
+    addresses = {
+        address
+        for container in containers
+        for attachment in container.attachments
+        if attachment.network == network.name
+        for address in (attachment.ipv4_address, attachment.fixed_ipv4)
+    }
+    return Facts(
+        engine=engine,
+        engine_url=run.connection.engine.url,
+        run=run.id,
+        owner=owner(),
+        pauses=pauses,
+        network=network.name,
+        subnet=fixable_subnet(network),
+        network_subnets=tuple(subnet.subnet for subnet in network.subnets),
+        taken_addresses=frozenset(addresses),
+        taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
+        kubeconfig_dir=kubeconfig_dir,
+        env=proxies(os.environ, stored_proxies(run.connection.engine.url)),
+        existing=existing,
+    )
 
 
 async def shares_files(connection: Connection, directory: Path) -> bool:

@@ -26,12 +26,13 @@ async def join_node(run: Run, config: ClusterConfig, facts: Facts, index: int, c
     async with living(run, container) as console:
         await provision_other(run, plan, node, container, console, contract, facts.engine, assembly)
         await assembly.accepting.get()
-        await _join(run, node, container, assembly)
+        await join(run, node, container, assembly)
         assembly.has_joined(node.name)
         await assembly.finished.get()
 
 
-async def _join(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
+async def join(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
+    """Let kubeadm join a node whose containerd answers. Raises: StepFailed."""
     async with assembly.etcd if node.role is Role.CONTROL_PLANE else nullcontext():
         with run.step(f"join node {node.name}", node=node.name) as began:
             await run_program(run, container, kubeadm.join_argv())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count
 
 from kindasync.config import Role
 
@@ -12,12 +13,12 @@ OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc
 NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove
 
 
-def node_names(cluster: str, roles: Iterable[Role]) -> Iterator[str]:
-    """kind's names: `<cluster>-control-plane`, `<cluster>-control-plane2`, `<cluster>-worker`, …"""
-    counts: dict[Role, int] = {}
+def node_names(cluster: str, roles: Iterable[Role], taken: Collection[str] = ()) -> Iterator[str]:
+    """kind's names: `<cluster>-control-plane`, `<cluster>-control-plane2`, `<cluster>-worker`, …; the first of each that are not `taken`."""
+    numbers: dict[Role, Iterator[int]] = {}
     for role in roles:
-        counts[role] = counts.get(role, 0) + 1
-        yield f"{cluster}-{role.value}" + (str(counts[role]) if counts[role] > 1 else "")
+        candidates = (f"{cluster}-{role.value}{number if number > 1 else ''}" for number in numbers.setdefault(role, count(1)))
+        yield next(name for name in candidates if name not in taken)
 
 
 def natural(name: str) -> tuple[object, ...]:

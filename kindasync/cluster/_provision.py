@@ -94,7 +94,7 @@ async def provision_first(
         await _put_files(run, node, container, text)
         if contract.pauses:
             await _make_kubeadm_files(run, node, container)
-            assembly.authority.set(await read_authority(run, plan, container))
+            assembly.authority.set(await read_authority(run, container, keys=len(plan.control_planes) > 1))
 
     await _boot(run, node, container, console, contract, prepare)
     return Provisioned(plan=node, container=container, initialised=contract.pauses)
@@ -206,7 +206,7 @@ async def _put_files(
     """All files of the node in one tar. containerd reads its own at the boot; one that runs already is restarted."""
     with run.step(f"put files into node {node.name}", node=node.name):
         files: dict[str, File | bytes | str] = {kubeadm.CONFIG_PATH: File(content=kubeadm_config.encode(), mode=0o600), **(others or {})}
-        if node.spec.pauses and not run.request.config.networking.disable_default_cni:
+        if node.spec.pauses and node.pod_cidrs and not run.request.config.networking.disable_default_cni:
             files[cni.CONFIG_PATH] = cni.conflist(node.pod_cidrs)
         if patches_containerd(run):
             there = only_file(await read_archive(run.connection, container.id, CONTAINERD_CONFIG)).decode()
@@ -238,21 +238,21 @@ async def _exec(run: Run, container: Container, argv: Sequence[str]) -> ExecResu
         raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
 
 
-async def read_authority(run: Run, plan: Plan, container: Container) -> Authority:
-    """What kubeadm made in the first control plane: its kubeconfigs and, for other control planes, the keys that all share."""
+async def read_authority(run: Run, container: Container, *, keys: bool) -> Authority:
+    """What kubeadm made in a control plane: its kubeconfigs and, if other control planes need them, the keys that all share."""
     archive = await read_archive(run.connection, container.id, _KUBERNETES)
     confs: dict[str, Any] = {}
-    keys: dict[str, bytes] = {}
+    shared_keys: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
             path = f"/etc/{member.name}"
-            shared = path in SHARED_KEYS and len(plan.control_planes) > 1
+            shared = keys and path in SHARED_KEYS
             file = tar.extractfile(member) if shared or member.name.endswith("admin.conf") else None
             if file and shared:
-                keys[path] = file.read()
+                shared_keys[path] = file.read()
             elif file:
                 confs[os.path.basename(member.name)] = yaml.safe_load(file.read())
-    return Authority(confs=confs, keys=keys)
+    return Authority(confs=confs, keys=shared_keys)
 
 
 def _address_of(container: Container, plan: Plan) -> str:
@@ -288,4 +288,5 @@ async def _parameters(run: Run, plan: Plan, node: NodePlan, container: Container
         rootless=engine.rootless,
         single_node=plan.single_node,
         single_control_plane=config.control_planes == 1,
+        cluster_configuration=plan.existing.configuration if plan.existing else None,
     )

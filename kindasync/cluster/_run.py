@@ -1,4 +1,4 @@
-"""Run: one create, as all its steps know it."""
+"""Run: one operation that makes or removes nodes, as all its steps know it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHOLE = (AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable, NotRea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a create is asked for. `wait_s` 0: return as soon as kubeadm is through."""
+    """What an operation is asked for. `wait_s` 0: return as soon as kubeadm is through."""
 
     config: ClusterConfig
     image: str = ""
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One create. `id` is on every object that it makes; `token` joins nodes while it lasts, and is shown nowhere."""
+    """One operation. `id` is on every object that it makes; `token` joins nodes while it lasts, and is shown nowhere."""
 
     connection: Connection
     bus: Bus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kindasync.cluster import _addresses
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL, node_names
@@ -22,13 +22,24 @@ Candidate = TypeVar("Candidate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """A cluster that is there, to which a plan adds nodes.
+
+    Shape: `configuration` its ClusterConfiguration, as kubeadm keeps it; `names` of its nodes, and others that no node can have.
+    """
+
+    configuration: Mapping[str, Any]
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a plan depends on beside the configuration.
 
     Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
     reference; `subnet` of the network if fixed addresses can be asked for in it; `taken_*` by whatever is in the Engine;
     `network_subnets` all that it has; `env` variables, of which nodes get the proxies;
-    `attempt` counts the plans of one create: another one gets other addresses and ports.
+    `attempt` counts the plans of one create: another one gets other addresses and ports; `existing` None: the cluster is to be made.
     """
 
     engine: EngineFacts
@@ -45,11 +56,15 @@ class Facts:
     kubeconfig_dir: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
+    existing: Existing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """One node. `address` empty: the Engine gives one; `config_index`: its place in the configuration; `spec` says all about its container."""
+    """One node. `address` empty: the Engine gives one; `config_index`: its place in the configuration; `spec` says all about its container.
+
+    `pod_cidrs` empty: the controller-manager gives them, who alone knows what is free in a cluster that is there.
+    """
 
     name: str
     role: Role
@@ -87,6 +102,7 @@ class Plan:
     service_subnets: tuple[str, ...]
     control_plane_endpoint: str
     cert_sans: tuple[str, ...]
+    existing: Existing | None = None
 
     @property
     def first(self) -> NodePlan:
@@ -115,12 +131,14 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     # Control planes first, else as written.
     config_indices = sorted(range(len(config.nodes)), key=lambda index: config.nodes[index].role is not Role.CONTROL_PLANE)
     ordered = [config.nodes[index] for index in config_indices]
-    names = list(node_names(cluster, (node.role for node in ordered)))
+    existing = facts.existing
+    others = existing.names if existing else frozenset[str]()
+    names = list(node_names(cluster, (node.role for node in ordered), others))
     nodes = []
     networking = config.networking
     balancer_name = f"{cluster}-{Role.LOAD_BALANCER}" if config.control_planes > 1 else ""
     subnets = (*facts.network_subnets, *networking.service_subnets, *networking.pod_subnets)
-    env = node_env(facts.env, subnets=subnets, nodes=[*names, *([balancer_name] if balancer_name else [])])
+    env = node_env(facts.env, subnets=subnets, nodes=[*names, *([balancer_name] if balancer_name else []), *sorted(others)])
     asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {networking.api_server_port}
     taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
@@ -137,7 +155,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                 engine=facts.engine_url,
                 labels=labels,
                 address=address,
-                pod_cidrs=_addresses.pod_cidrs(networking.pod_subnets, index),
+                pod_cidrs=() if existing else _addresses.pod_cidrs(networking.pod_subnets, index),
                 image=image,
                 node_labels=dict(node.labels),
                 config_index=config_indices[index],
@@ -167,8 +185,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
         balancer=balancer,
         pod_subnets=networking.pod_subnets,
         service_subnets=networking.service_subnets,
-        control_plane_endpoint=f"{balancer_name or names[0]}:{API_PORT}",
+        control_plane_endpoint=existing.configuration["controlPlaneEndpoint"] if existing else f"{balancer_name or names[0]}:{API_PORT}",
         cert_sans=tuple(dict.fromkeys(("localhost", LOOPBACK, api_address, facts.engine.api_host))),
+        existing=existing,
     )
 
 

@@ -35,7 +35,7 @@ API_PHASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubeadm:
-    """All that kubeadm's configuration of one node depends on."""
+    """All that kubeadm's configuration of one node depends on. `cluster_configuration` of a cluster that is there: as that has it."""
 
     version: KubernetesVersion
     cluster: str
@@ -54,6 +54,7 @@ class Kubeadm:
     rootless: bool = False
     single_node: bool = True
     single_control_plane: bool = True
+    cluster_configuration: Mapping[str, Any] | None = None
 
 
 def documents(kubeadm: Kubeadm) -> list[dict[str, Any]]:
@@ -108,6 +109,8 @@ def init_argv(*, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.I
 
 
 def _cluster(kubeadm: Kubeadm) -> dict[str, Any]:
+    if kubeadm.cluster_configuration:
+        return dict(kubeadm.cluster_configuration)
     gates = {"feature-gates": _gates_text(kubeadm)} if kubeadm.feature_gates else {}
     api_server = {"runtime-config": ",".join(f"{key}={value}" for key, value in sorted(kubeadm.runtime_config.items()))} | gates
     # The default, 20 requests a second for some 35 controllers that start, makes the last of them (and with it the
