@@ -80,14 +80,9 @@ async def _create(run: Run, undo: _Undo) -> Created:
         with run.step("make the network"):
             network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
         with run.step("plan the nodes"):
+            facts = await plan_facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
             directory = private_dir(engine.engine_id, run.cluster)
-            facts = await plan_facts(
-                run,
-                engine,
-                network,
-                {image: contract.pauses for image, contract in contracts.items()},
-                kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "",
-            )
+            facts = replace(facts, kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "")
         plan, container = await start_node(run, config, facts, 0)
         _warn(run, plan)
         kubeconfig = await _assemble(run, plan, container, config, facts, contracts)

@@ -29,7 +29,6 @@ async def plan_facts(
     network: Network,
     pauses: Mapping[str, bool],
     *,
-    kubeconfig_dir: str,
     existing: Existing | None = None,
 ) -> Facts:
     """What a plan depends on: the Engine, this process, what is taken, and the cluster that is there already."""
@@ -52,7 +51,6 @@ async def plan_facts(
         network_subnets=tuple(subnet.subnet for subnet in network.subnets),
         taken_addresses=frozenset(addresses),
         taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
-        kubeconfig_dir=kubeconfig_dir,
         env=proxies(os.environ, stored_proxies(run.connection.engine.url)),
         existing=existing,
     )
