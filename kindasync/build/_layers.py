@@ -139,13 +139,14 @@ def component_images(plan: Plan, layer: Layer) -> Iterator[ImageRecord]:
         yield ImageRecord(reference=reference, architecture=plan.pins.architecture.name, layers=(layer,), config=config)
 
 
-def write_node_layer(out: Path, plan: Plan, *, component_layer: Path, kube: Path, storage: Path, sbom: bytes) -> None:
-    """The node's own layer: the component images' files, Kubernetes' programs as links into them, manifests, licences."""
+def write_node_layer(out: Path, plan: Plan, *, component_layer: Path, kube: Path, storage: Path, registry: Path, sbom: bytes) -> None:
+    """The node's own layer: the component images' files, Kubernetes' programs as links into them, the registry, manifests, licences."""
     names = plan.image_names
     with LayerWriter(out) as layer:
         layer.add_tar(component_layer, under=ROOTFS)
         for program in NODE_PROGRAMS:
             layer.add_symlink(f"usr/bin/{program}", f"/{ROOTFS}/usr/local/bin/kube")
+        layer.add_file("usr/local/bin/registry", registry / "registry", mode=0o755)
         layer.add_bytes("kind/version", plan.pins.kubernetes.encode() + b"\n")
         for manifest in ("default-cni.yaml", "default-storage.yaml"):
             text = (plan.sources / "manifests" / manifest).read_text()
@@ -158,7 +159,7 @@ def write_node_layer(out: Path, plan: Plan, *, component_layer: Path, kube: Path
             layer.add_bytes(f"kind/manifests/{manifest}", text.encode())
         pause = f"version = 3\n\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = \"{names['pause']}\"\n"
         layer.add_bytes("etc/containerd/conf.d/pause.toml", pause.encode())
-        _add_licences(layer, kube, storage)
+        _add_licences(layer, kube, storage, registry)
         layer.add_bytes("usr/share/sbom/node-image.spdx.json", sbom)
 
 

@@ -27,10 +27,12 @@ _READABLE = {
     "debian": "Debian base system",
     "containerd": "containerd",
     "storage": "storage provisioner",
+    "registry": "registry",
     "kube": "Kubernetes",
     "base": "base image",
     "node": "node image",
 }
+_PROGRAMS = ("containerd", "storage", "registry", "kube")
 _FROM_DEBIAN = ("debian", "base", "node")
 
 
@@ -64,7 +66,7 @@ class Builder:
         return self._made("node")
 
     async def _program_steps(self) -> None:
-        for name in ("containerd", "storage", "kube"):  # one after the other: each uses all cores
+        for name in _PROGRAMS:  # one after the other: each uses all cores
             await self._step(name, partial(self._program, name))
 
     async def _step(self, name: str, make: Callable[[Path, OnLine], Awaitable[None]]) -> None:
@@ -153,7 +155,7 @@ class Builder:
                 stack.enter_context(self._cache.scratch(name))
                 for name in ("components", "component-layer", "node-layer", "store", "store-layer")
             )
-            kube, storage = self._made("kube"), self._made("storage")
+            kube, storage, registry = self._made("kube"), self._made("storage"), self._made("registry")
             on_line("writing the layer of the component images")
             await anyio.to_thread.run_sync(
                 partial(_layers.write_component_layer, component_layer, plan, debian=self._made("debian"), kube=kube, storage=storage)
@@ -168,10 +170,19 @@ class Builder:
                 with anyio.move_on_after(CLEANUP_S, shield=True):
                     await image_remove(self._connection, plan.base_reference)
             on_line("writing the node's layers")
-            programs = [self._made(name) for name in ("containerd", "storage", "kube")]
+            programs = [self._made(name) for name in _PROGRAMS]
             sbom = await anyio.to_thread.run_sync(partial(_sbom.document, plan, debian_root=self._made("debian"), programs=programs))
             await anyio.to_thread.run_sync(
-                partial(_layers.write_node_layer, node_layer, plan, component_layer=component_layer, kube=kube, storage=storage, sbom=sbom)
+                partial(
+                    _layers.write_node_layer,
+                    node_layer,
+                    plan,
+                    component_layer=component_layer,
+                    kube=kube,
+                    storage=storage,
+                    registry=registry,
+                    sbom=sbom,
+                )
             )
             await anyio.to_thread.run_sync(_layers.write_store_layer, store_layer, store)
             base = await self._base_record()

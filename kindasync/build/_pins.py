@@ -34,6 +34,7 @@ class Pins:
     containerd: str
     containerd_go_tags: tuple[str, ...]
     local_path_provisioner: str
+    distribution: str
     debian_suite: str
     debian_packages: tuple[str, ...]
     component_packages: tuple[str, ...]
@@ -63,6 +64,7 @@ def read(sources: Path, *, minor: str | None, architecture: str) -> Pins:
         containerd=table["containerd"]["version"],
         containerd_go_tags=tuple(table["containerd"]["go_tags"]),
         local_path_provisioner=table["local_path_provisioner"]["version"],
+        distribution=table["distribution"]["version"],
         debian_suite=table["debian"]["suite"],
         debian_packages=tuple(table["debian"]["packages"]),
         component_packages=tuple(table["debian"]["component_packages"]),

@@ -46,6 +46,7 @@ class Plan:
             "PAUSE_TAG": pins.pause_tag,
             "CONTAINERD": pins.containerd,
             "LOCAL_PATH_PROVISIONER": pins.local_path_provisioner,
+            "DISTRIBUTION": pins.distribution,
             "GO_TAGS": " ".join(pins.containerd_go_tags),
         }
 
@@ -75,11 +76,13 @@ def plan(pins: Pins, sources: Path, *, reference: str = "", base_image: str = ""
     debian = key_of(pins.debian_suite, *pins.debian_packages, *pins.cni_plugins, arch, base_image, files=[sources / "base"])
     containerd = key_of(pins.containerd, *pins.containerd_go_tags, arch, files=[sources / "containerd", script])
     storage = key_of(pins.local_path_provisioner, arch, files=[sources / "storage", script])
+    registry = key_of(pins.distribution, arch, files=[sources / "registry", script])
     kube = key_of(pins.kubernetes, pins.modfile, pins.pause_tag, arch, files=[sources / "kube", script])
     base = key_of(debian, containerd, files=[builder])
     node = key_of(
         base,
         storage,
+        registry,
         kube,
         pins.etcd_tag,
         pins.coredns_tag,
@@ -89,7 +92,15 @@ def plan(pins: Pins, sources: Path, *, reference: str = "", base_image: str = ""
     return Plan(
         pins=pins,
         sources=sources,
-        keys={"debian": debian, "containerd": containerd, "storage": storage, "kube": kube, "base": base, "node": node},
+        keys={
+            "debian": debian,
+            "containerd": containerd,
+            "storage": storage,
+            "registry": registry,
+            "kube": kube,
+            "base": base,
+            "node": node,
+        },
         base_reference=f"kindasync/base:{pins.debian_suite}-{base}",
         reference=reference or f"kindasync/node:{pins.kubernetes}",
     )
