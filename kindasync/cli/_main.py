@@ -113,6 +113,7 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "start": "_stop:start_cluster",
         "load": "_main:load",
         "build": "_main:build",
+        "config": "_main:config",
         "doctor": "_doctor:doctor",
         "version": "_version:version",
         "completion": "_completion:completion",
@@ -191,6 +192,11 @@ def show_help(context: click.Context, names: tuple[str, ...]) -> None:
 def program_name(path: str) -> str:
     """What the command calls itself, by what it was called: by its own name, or as the kind program."""
     return KIND if Path(path).name == KIND else "kindasync"
+
+
+@click.group(cls=LazyGroup, lazy={"schema": "_config:schema"})
+def config() -> None:
+    """About configurations."""
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> int:

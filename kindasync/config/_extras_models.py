@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kindasync.config import _extras as extras
-from kindasync.config._models import Amount, Integer, Loc, Model, OneOf, Text, required
+from kindasync.config._models import Amount, Integer, Loc, Model, OneOf, Text, Value, required
 
 
 class NetworkExtras(Model):
@@ -32,7 +32,7 @@ class NodeExtras(Model):
     extra_hosts: dict[str, Text] = Field(
         {}, description="Addresses by host name, for the node's programs such as containerd; host-gateway: that of the Engine's host."
     )
-    labels: dict[str, Text] = Field({}, description="Labels of the container.")
+    labels: dict[str, Value] = Field({}, description="Labels of the container.")
 
     def frozen(self) -> extras.NodeExtras:
         return extras.NodeExtras(cpus=self.cpus, memory=self.memory, extra_hosts=dict(self.extra_hosts), labels=dict(self.labels))

@@ -41,8 +41,9 @@ def _number_or_truth(kind: str) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-# What YAML takes for a number or true stands for its spelling, where a text is wanted.
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+# Where a text is wanted, what YAML takes for a number stands for its spelling; and so does true, which only values of mappings may well be.
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
+Value = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Amount = Annotated[str, BeforeValidator(_amount), WithJsonSchema({"type": ["string", "number"]})]
 Integer = Annotated[int, _number_or_truth("an integer")]
 Boolean = Annotated[bool, _number_or_truth("true or false")]
@@ -124,7 +125,7 @@ class Node(Model):
         "control-plane", description="Several control planes get a balancer before them."
     )
     image: Text = Field("", description="The node image; its Kubernetes is the node's.")
-    labels: dict[str, Text] = Field({}, description="Labels of the Node object.")
+    labels: dict[str, Value] = Field({}, description="Labels of the Node object.")
     extra_mounts: list[Mount] = Field([], description="Files and directories of the Engine's host.")
     extra_port_mappings: list[Port] = Field([], description="Ports published on the Engine's host.")
     kubeadm_config_patches: list[Text] = Field([], description="Merge patches for this node's kubeadm documents, after the cluster's.")
@@ -190,7 +191,7 @@ class Cluster(Model):
         default_factory=lambda: Networking.model_validate({}), description="Addresses, and what serves them: API server, pods, Services."
     )
     feature_gates: dict[str, Boolean] = Field({}, description="Kubernetes feature gates, for all components.")
-    runtime_config: dict[str, Text] = Field(
+    runtime_config: dict[str, Value] = Field(
         {}, description="APIs that the API server is to serve, as its --runtime-config: api/alpha: true."
     )
     kubeadm_config_patches: list[Text] = Field([], description="Merge patches for kubeadm's documents, each a YAML text with a kind.")

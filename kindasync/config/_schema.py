@@ -1,0 +1,40 @@
+"""The JSON Schema of a configuration: what either of its documents may hold, for editors.
+
+It is draft-07, which editors' YAML servers know best. What is as good as not given, null and the empty text in the place of one
+of several words, is left out: an editor may well point at it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from kindasync.config._extras_models import ClusterExtras
+from kindasync.config._models import Cluster
+
+
+class _Terse(GenerateJsonSchema):
+    """No titles for fields, which have their names; no defaults that are empty, for an editor would fill them in."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        result = super().default_schema(schema)
+        return {key: value for key, value in result.items() if key != "default" or value not in ("", [], {}, None)}
+
+
+def schema() -> dict[str, Any]:
+    """The schema of one document: kind's or our own, told apart by apiVersion and kind."""
+    models = (Cluster, ClusterExtras)
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/definitions/{model}", schema_generator=_Terse
+    )
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "kindasync",
+        "description": "A cluster: kind's configuration, and beside it, in a document of its own, what kindasync adds.",
+        "oneOf": [{"$ref": f"#/definitions/{model.__name__}"} for model in models],
+        "definitions": definitions["$defs"],
+    }
