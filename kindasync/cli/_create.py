@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +30,20 @@ if TYPE_CHECKING:
     envvar="KIND_CLUSTER_NAME",
     help="The cluster's name (environment: KIND_CLUSTER_NAME); wins over the configuration's. [default: kind]",
 )
-@click.option("--config", "config_path", metavar="FILE", help='A configuration (kind.x-k8s.io/v1alpha4); "-" reads stdin.')
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    help='A configuration (kind.x-k8s.io/v1alpha4, and kindasync/v1alpha1 beside it: see kindasync config schema); "-" reads stdin.',
+)
 @click.option("--image", default="", help="The node image for all nodes, instead of the configuration's or the default.")
 @click.option("--retain", is_flag=True, help="Keep the nodes when creation fails, to look at them.")
-@_options.wait
+@click.option(
+    "--wait",
+    "wait_s",
+    type=_options.Duration(),
+    help="How long to wait until the cluster is ready; 0s: not at all. Wins over the configuration's. [default: 2m]",
+)
 @click.option(
     "--preload",
     "preloads",
@@ -50,7 +61,7 @@ def create_cluster(
     config_path: str | None,
     image: str,
     retain: bool,
-    wait_s: float,
+    wait_s: float | None,
     preloads: tuple[Path, ...],
     kubeconfig: Path | None,
     events_format: str | None,
@@ -66,21 +77,14 @@ def create_cluster(
     from kindasync.cluster._cluster import take_back
     from kindasync.cluster._kubeconfig_file import add, check
     from kindasync.config import DEFAULT_NAME, ClusterConfig, load
-    from kindasync.node import PausedNode
 
     config = load(_text_of(config_path)) if config_path else ClusterConfig()
+    config = replace(config, extras=replace(config.extras, preload=(*config.extras.preload, *map(str, preloads))))
     check(kubeconfig)
     wanted = name or config.name or DEFAULT_NAME
 
-    async def preload(node: PausedNode) -> None:
-        for archive in preloads:
-            await node.preload(archive)
-
     async def operation() -> tuple[Cluster, Path]:
-        hooks = [preload] if preloads else []
-        cluster = await Cluster.create(
-            wanted, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event, before_boot=hooks
-        )
+        cluster = await Cluster.create(wanted, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event)
         merge = partial(add, cluster.kubeconfig, kubeconfig, while_waiting=anyio.from_thread.check_cancelled)
         try:
             return cluster, await anyio.to_thread.run_sync(merge)

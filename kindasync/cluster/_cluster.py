@@ -59,7 +59,7 @@ class Cluster:
         *,
         config: AnyConfig | None = None,
         image: str = "",
-        wait_s: float = DEFAULT_WAIT_S,
+        wait_s: float | None = None,
         on_event: Callback | Bus | None = None,
         before_boot: Sequence[Hook] = (),
         retain: bool = False,
@@ -67,9 +67,9 @@ class Cluster:
     ) -> Cluster:
         """Create a cluster, and return when it can be used: all nodes Ready, the default ServiceAccount there, a pod scheduled.
 
-        Shape: `name` wins over the configuration's, which wins over a new one; `config` a ClusterConfig, kind's document as
-        YAML text or data, or the path of one; `image` is used for all nodes; `wait_s` seconds for readiness, 0 to return
-        when kubeadm is through; `on_event` gets every event of `kindasync.events` (a plain function, in a worker thread; a
+        Shape: `name` wins over the configuration's, which wins over a new one; `config` a ClusterConfig, kind's document, or that
+        and ClusterExtras, as YAML text or data, or the path of a file of them; `image` is used for all nodes; `wait_s` seconds for
+        readiness, 0 to return when kubeadm is through, None: as the configuration says, else DEFAULT_WAIT_S (120); `on_event` gets every event of `kindasync.events` (a plain function, in a worker thread; a
         coroutine function; a Bus); `before_boot` coroutine functions that get each node while it is paused;
         `retain` keeps the nodes of a failed create; `engine` an Engine or URL, None: as the environment says.
 
@@ -77,9 +77,18 @@ class Cluster:
         Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
         """
         from kindasync.cluster._create import create
+        from kindasync.cluster._preload import preloading
         from kindasync.cluster._run import Request
 
-        request = Request(config=_config(config, name), image=image, wait_s=wait_s, before_boot=tuple(before_boot), retain=retain)
+        checked = _config(config, name)
+        extras = checked.extras
+        request = Request(
+            config=checked,
+            image=image,
+            wait_s=next(each for each in (wait_s, extras.wait_s, DEFAULT_WAIT_S) if each is not None),
+            before_boot=(*([preloading(extras.preload)] if extras.preload else []), *before_boot),
+            retain=retain,
+        )
         created = None
         try:
             async with _operation(engine, on_event) as (connection, bus):
@@ -312,8 +321,10 @@ def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
         config = ClusterConfig()
     if not isinstance(config, ClusterConfig):
         config = load(config)
+    from kindasync.cluster._preload import unreadable
+
     config = replace(config, name=name or config.name or f"test-{token_hex(4)}")
-    problems = [*problems_of(config), *length_problems(config), *unsupported(config)]
+    problems = [*problems_of(config), *length_problems(config), *unsupported(config), *unreadable(config)]
     if problems:
         raise ConfigInvalid(problems)
     return config

@@ -22,6 +22,7 @@ from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._facts import plan_facts, private_dir, shares_files
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join_node
+from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import ensure_network, network_name
@@ -33,7 +34,7 @@ from kindasync.docker import Connection
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.system import EngineFacts, system_info
-from kindasync.errors import AlreadyExists, ClusterError, EngineError, one_error
+from kindasync.errors import AlreadyExists, ClusterError, ConfigInvalid, EngineError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
 
@@ -75,6 +76,8 @@ async def _create(run: Run, undo: _Undo) -> Created:
                 raise already_exists(run.cluster)
         with run.step("find the node image"):
             engine = await system_info(run.connection)
+            if problems := [*beyond_host(run.request.config, engine)]:
+                raise ConfigInvalid(problems)
             config, contracts = await _images(run, engine)
         undo.engine_id = engine.engine_id
         with run.step("make the network"):
@@ -129,7 +132,7 @@ async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[st
         nodes.append(replace(node, image=image.reference))
     if run.request.before_boot and not all(contract.pauses for contract in contracts.values()):
         raise ClusterError(
-            "before_boot hooks cannot run in these nodes",
+            "before_boot hooks, of which preload is one, cannot run in these nodes",
             why="their image does not pause before it boots",
             hint="use an image of kindasync's own: kindasync build node-image makes one",
         )

@@ -15,6 +15,7 @@ import yaml
 
 from kindasync import events
 from kindasync.cluster._assembly import Assembly, Authority
+from kindasync.cluster._limits import system_reserved
 from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
@@ -91,7 +92,7 @@ async def provision_first(
     async def prepare() -> None:
         parameters = await _parameters(run, plan, node, container, engine)
         text = patched_kubeadm(run, node, kubeadm.to_yaml(kubeadm.documents(parameters)), joins=False)
-        await _put_files(run, node, container, text)
+        await _put_files(run, node, container, text, kubeadm.patch_files(parameters))
         if contract.pauses:
             await _make_kubeadm_files(run, node, container)
             assembly.authority.set(await read_authority(run, container, keys=len(plan.control_planes) > 1))
@@ -120,6 +121,7 @@ async def provision_other(
             kubeadm.DISCOVERY_PATH: File(
                 content=kubeadm.discovery(authority.confs["admin.conf"], f"https://{plan.control_plane_endpoint}").encode(), mode=0o600
             ),
+            **kubeadm.patch_files(parameters),
             **({path: File(content=key, mode=0o600) for path, key in authority.keys.items()} if is_control_plane else {}),
         }
         text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
@@ -284,6 +286,7 @@ async def _parameters(run: Run, plan: Plan, node: NodePlan, container: Container
         node_labels=node.node_labels,
         feature_gates=config.feature_gates,
         runtime_config=config.runtime_config,
+        system_reserved=system_reserved(node.spec, engine),
         cgroup_version=engine.cgroup_version,
         rootless=engine.rootless,
         single_node=plan.single_node,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from kindasync.config import ClusterConfig, ClusterExtras, IPFamily, Registries
+from kindasync.config import ClusterConfig, IPFamily, NetworkExtras, Registries
 from kindasync.errors import Problem
 
 _LATER = "is not supported by this version of kindasync"
@@ -19,5 +18,5 @@ def unsupported(config: ClusterConfig) -> Iterator[Problem]:
         yield Problem(path="networking.dnsSearch", message=_LATER)
     if config.extras.registries != Registries():
         yield Problem(path="extras.registries", message=_LATER)
-    if replace(config.extras, registries=Registries()) != ClusterExtras():
-        yield Problem(path="extras", message=_LATER)
+    if config.extras.network != NetworkExtras():
+        yield Problem(path="extras.network", message=_LATER)

@@ -147,7 +147,8 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
         ports = _ports(config, node, facts, taken_ports, name)
         taken_ports.update(port.host_port for port in ports)
         image = node.image or facts.image
-        labels = {CLUSTER_LABEL: cluster, ROLE_LABEL: node.role.value, RUN_LABEL: facts.run, OWNER_LABEL: facts.owner}
+        extras = config.extras.node(config_indices[index])
+        labels = {CLUSTER_LABEL: cluster, ROLE_LABEL: node.role.value, RUN_LABEL: facts.run, OWNER_LABEL: facts.owner, **extras.labels}
         nodes.append(
             NodePlan(
                 name=name,
@@ -171,6 +172,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                     env=env,
                     ports=ports,
                     mounts=node.extra_mounts,
+                    nano_cpus=extras.nano_cpus,
+                    memory_bytes=extras.memory_bytes,
+                    extra_hosts=extras.extra_hosts,
                     kubeconfig_dir=facts.kubeconfig_dir,
                 ),
             )
@@ -196,7 +200,7 @@ def _balancer(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, a
     wanted = (API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, networking.api_server_port)
     return BalancerPlan(
         name=name,
-        labels={**first.labels, ROLE_LABEL: Role.LOAD_BALANCER.value},
+        labels={label: first.labels[label] for label in (CLUSTER_LABEL, RUN_LABEL, OWNER_LABEL)} | {ROLE_LABEL: Role.LOAD_BALANCER.value},
         address=_address(facts, addresses, name),
         image=first.image,
         port=_binding(wanted, facts, ports, name),

@@ -13,8 +13,8 @@ from kindasync.config._quantity import quantity
 from kindasync.errors import Problem
 
 HOST_GATEWAY = "host-gateway"  # the Engine's word for the address of its host
-# What kubeadm's static pods and CoreDNS ask for; less, and the kubelet runs some of them only. Engines take no limit below 0.01.
-LEAST_CPUS = {Role.CONTROL_PLANE: "1", Role.WORKER: "100m"}
+# What nodes were measured to need, and kubeadm's static pods and CoreDNS ask for: with less, the kubelet refuses some of them.
+LEAST_CPUS = {Role.CONTROL_PLANE: "1", Role.WORKER: "250m"}
 LEAST_MEMORY = {Role.CONTROL_PLANE: "1Gi", Role.WORKER: "256Mi"}
 OWN_LABELS = ("io.x-k8s.kind.", "kindasync.")
 _OBJECT_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")

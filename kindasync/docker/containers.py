@@ -55,7 +55,10 @@ class StrictBind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """What a container is made from. Names are those of ContainerCreate's body, in snake_case; it is sent by `to_wire` alone."""
+    """What a container is made from. Names are those of ContainerCreate's body, in snake_case; it is sent by `to_wire` alone.
+
+    Shape: `nano_cpus` in billionths of a processor, and `memory_bytes`, are limits; 0: none. `extra_hosts`: addresses by host name.
+    """
 
     image: str
     hostname: str = ""
@@ -78,6 +81,9 @@ class ContainerSpec:
     strict_binds: tuple[StrictBind, ...] = ()
     devices: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    nano_cpus: int = 0
+    memory_bytes: int = 0
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortBinding, ...] = ()
     network: str = ""
     network_mode: str = ""
@@ -103,6 +109,12 @@ class ContainerSpec:
             "Sysctls": dict(self.sysctls),
             "Devices": [{"PathOnHost": device, "PathInContainer": device, "CgroupPermissions": "rwm"} for device in self.devices],
         }
+        if self.nano_cpus:
+            host_config["NanoCpus"] = self.nano_cpus
+        if self.memory_bytes:
+            host_config["Memory"] = self.memory_bytes
+        if self.extra_hosts:
+            host_config["ExtraHosts"] = [f"{name}:{address}" for name, address in self.extra_hosts.items()]
         if self.init is not None:
             host_config["Init"] = self.init
         if self.cgroupns_mode:

@@ -15,6 +15,7 @@ from kindasync.versions import KubernetesVersion
 
 CONFIG_PATH = "/kind/kubeadm.conf"
 DISCOVERY_PATH = "/kind/discovery.conf"  # the cluster's authority and a bootstrap token: whom a joining node trusts, and as whom it asks
+PATCHES_PATH = "/kind/patches"  # of this node alone: KubeletConfiguration is the whole cluster's
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
@@ -35,7 +36,11 @@ API_PHASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubeadm:
-    """All that kubeadm's configuration of one node depends on. `cluster_configuration` of a cluster that is there: as that has it."""
+    """All that kubeadm's configuration of one node depends on.
+
+    Shape: `system_reserved`, what its kubelet has to leave of the host's resources; `cluster_configuration` of a cluster that
+    is there: as that has it.
+    """
 
     version: KubernetesVersion
     cluster: str
@@ -50,6 +55,7 @@ class Kubeadm:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     feature_gates: Mapping[str, bool] = field(default_factory=dict)
     runtime_config: Mapping[str, str] = field(default_factory=dict)
+    system_reserved: Mapping[str, str] = field(default_factory=dict)
     cgroup_version: int = 2
     rootless: bool = False
     single_node: bool = True
@@ -69,6 +75,7 @@ def join_documents(kubeadm: Kubeadm, *, control_plane: bool) -> list[dict[str, A
         "kind": "JoinConfiguration",
         "discovery": {"file": {"kubeConfigPath": DISCOVERY_PATH}, "tlsBootstrapToken": kubeadm.token},
         "nodeRegistration": _registration(kubeadm),
+        **_patches(kubeadm),
     }
     if control_plane:
         join["controlPlane"] = {"localAPIEndpoint": _endpoint(kubeadm)}
@@ -87,6 +94,13 @@ def discovery(admin_conf: Mapping[str, Any], server: str) -> str:
             "users": [],
         }
     )
+
+
+def patch_files(kubeadm: Kubeadm) -> dict[str, str]:
+    """The patches, by path, that kubeadm applies to what it writes for this node alone."""
+    if not kubeadm.system_reserved:
+        return {}
+    return {f"{PATCHES_PATH}/kubeletconfiguration+merge.yaml": go_yaml.dump({"systemReserved": dict(kubeadm.system_reserved)})}
 
 
 def join_argv() -> list[str]:
@@ -153,7 +167,12 @@ def _init(kubeadm: Kubeadm) -> dict[str, Any]:
         ],  # removed when creation ends; the hour is for ends that we do not see
         "localAPIEndpoint": _endpoint(kubeadm),
         "nodeRegistration": registration,
+        **_patches(kubeadm),
     }
+
+
+def _patches(kubeadm: Kubeadm) -> dict[str, Any]:
+    return {"patches": {"directory": PATCHES_PATH}} if patch_files(kubeadm) else {}
 
 
 def _endpoint(kubeadm: Kubeadm) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class NodeSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortBinding, ...] = ()
     mounts: tuple[ExtraMount, ...] = ()
+    nano_cpus: int = 0
+    memory_bytes: int = 0
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
     kubeconfig_dir: str = ""
     binds_modules: bool = True
 
@@ -69,6 +72,9 @@ def container_spec(node: NodeSpec, facts: EngineFacts, *, working_dir: Path) -> 
         if node.binds_modules
         else (),  # kube-proxy loads modules
         devices=("/dev/fuse",) if facts.rootless else (),  # fuse-overlayfs
+        nano_cpus=node.nano_cpus,
+        memory_bytes=node.memory_bytes,
+        extra_hosts=node.extra_hosts,
         ports=node.ports,
         network=node.network,
         ipv4_address=node.ipv4_address,

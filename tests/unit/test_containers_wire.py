@@ -75,6 +75,13 @@ def test_a_bare_container() -> None:
             {},
             {"Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}]},
         ),
+        ({"nano_cpus": 1_500_000_000}, {}, {"NanoCpus": 1_500_000_000}),
+        ({"memory_bytes": 2 << 30}, {}, {"Memory": 2 << 30}),
+        (
+            {"extra_hosts": {"a.example": "10.0.0.1", "b": "fd00::1", "c": "host-gateway"}},
+            {},
+            {"ExtraHosts": ["a.example:10.0.0.1", "b:fd00::1", "c:host-gateway"]},
+        ),
         ({"sysctls": {"net.ipv6.conf.all.forwarding": "1"}}, {}, {"Sysctls": {"net.ipv6.conf.all.forwarding": "1"}}),
         (
             {

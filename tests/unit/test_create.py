@@ -16,7 +16,7 @@ import anyio
 import pytest
 import yaml
 
-from kindasync import AlreadyExists, Cluster, KindasyncError, NotReady
+from kindasync import AlreadyExists, Cluster, ConfigInvalid, KindasyncError, NotReady
 from kindasync import events as told
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_remove
@@ -32,7 +32,9 @@ pytestmark = pytest.mark.anyio
 
 NODE = "demo-control-plane"
 NODE_IMAGE = "kindasync/node:v1.37.2"
-ASKED_PORT = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {"apiServerPort": 26443}}
+KIND: dict[str, Any] = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4"}
+OURS: dict[str, Any] = {"kind": "ClusterExtras", "apiVersion": "kindasync/v1alpha1"}
+ASKED_PORT = KIND | {"networking": {"apiServerPort": 26443}}
 
 
 async def create(fake: FakeEngine, name: str = "demo", **options: Any) -> Cluster:
@@ -784,13 +786,87 @@ async def test_hooks_need_an_image_that_pauses(fake: FakeEngine, home: Path) -> 
     async def hook(node: PausedNode) -> None:
         raise AssertionError("runs in no node")
 
-    with nothing_left(fake, home), pytest.raises(ClusterError, match="before_boot hooks cannot run"):
+    with nothing_left(fake, home), pytest.raises(ClusterError, match="cannot run in these nodes"):
         await create(fake, image="kindest/node:v1.37.0", before_boot=[hook])
 
     assert fake.requests_of("NetworkCreate") == []
 
 
+async def test_archives_that_the_configuration_names_are_preloaded(
+    fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into every node, before the hooks; relative to the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.tar").write_bytes(b"images")
+    seen = Recording()
+
+    async def hook(node: PausedNode) -> None:
+        assert await node.get("/kind/images/app.tar") == b"images"
+
+    await create(
+        fake, config=[KIND | {"nodes": [{}, {"role": "worker"}]}, OURS | {"preload": ["app.tar"]}], before_boot=[hook], on_event=seen.keep
+    )
+
+    assert {(event.node, event.hook.rpartition(".")[2]) for event in seen.of(told.HookEnded)} == {
+        (node, hook) for node in (NODE, "demo-worker") for hook in ("preload", "hook")
+    }
+
+
+async def test_archives_that_are_not_there_are_problems_of_the_configuration(fake: FakeEngine, tmp_path: Path) -> None:
+    """All of them, before anything is asked of the Engine."""
+    (tmp_path / "here.tar").touch()
+    config = [KIND, OURS | {"preload": [f"{tmp_path}/missing.tar", f"{tmp_path}/here.tar", str(tmp_path)]}]
+
+    with pytest.raises(ConfigInvalid) as raised:
+        await create(fake, config=config)
+
+    assert [str(problem) for problem in raised.value.problems] == [
+        f'extras.preload[0]: "{tmp_path}/missing.tar" is not a file that can be read',
+        f'extras.preload[2]: "{tmp_path}" is not a file that can be read',
+    ]
+    assert fake.requests == []
+
+
+# -- limits
+
+
+async def test_a_nodes_limits_are_its_containers_and_its_kubelets(fake: FakeEngine) -> None:
+    """The kubelet sees the host's four processors and 8 GiB, and leaves what is beyond the limits."""
+    node = {"cpus": 1.5, "memory": "2Gi", "extraHosts": {"a.example": "10.0.0.1"}, "labels": {"team": "a"}}
+
+    await create(fake, config=[KIND | {"nodes": [{}, {"role": "worker"}]}, OURS | {"nodes": [{}, node]}])
+
+    first, worker = fake.containers[NODE], fake.containers["demo-worker"]
+    host_config = worker.host_config
+    assert (host_config["NanoCpus"], host_config["Memory"], host_config["ExtraHosts"]) == (1_500_000_000, 2 << 30, ["a.example:10.0.0.1"])
+    assert worker.labels["team"] == "a"
+    assert yaml.safe_load(worker.files["/kind/patches/kubeletconfiguration+merge.yaml"]) == {
+        "systemReserved": {"cpu": "2500m", "memory": str(6 << 30)}
+    }
+    assert "Memory" not in first.host_config
+    assert "/kind/patches/kubeletconfiguration+merge.yaml" not in first.files
+
+
+async def test_limits_beyond_the_host_are_problems_of_the_configuration(fake: FakeEngine, home: Path) -> None:
+    """Told before anything is made."""
+    with nothing_left(fake, home), pytest.raises(ConfigInvalid) as raised:
+        await create(fake, config=[KIND, OURS | {"nodes": [{"cpus": 5, "memory": "9Gi"}]}])
+
+    assert [problem.path for problem in raised.value.problems] == ["extras.nodes[0].cpus", "extras.nodes[0].memory"]
+    assert fake.requests_of("NetworkCreate") == []
+
+
 # -- waiting
+
+
+@pytest.mark.usefixtures("nobody_dies")
+async def test_how_long_to_wait_may_be_configured(fake: FakeEngine, home: Path) -> None:
+    """The call's own wins."""
+    fake.node.becomes_ready = False
+
+    with nothing_left(fake, home), pytest.raises(NotReady, match=r"waited 0\.2 s"):
+        await create(fake, config=[KIND, OURS | {"wait": "200ms"}])
+    await create(fake, config=[KIND, OURS | {"wait": "1h"}], wait_s=0)
 
 
 @pytest.mark.usefixtures("nobody_dies")

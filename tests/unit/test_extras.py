@@ -236,8 +236,8 @@ def test_room_for_the_balancer() -> None:
     [
         ([{}, {}], []),
         ([{}, {}, {}, {}], ["extras.nodes[2]", "extras.nodes[3]"]),
-        ([{"cpus": "1"}, {"cpus": "100m"}], []),
-        ([{"cpus": "0.9"}, {"cpus": "99m"}], ["extras.nodes[0].cpus", "extras.nodes[1].cpus"]),
+        ([{"cpus": "1"}, {"cpus": "250m"}], []),
+        ([{"cpus": "0.9"}, {"cpus": "249m"}], ["extras.nodes[0].cpus", "extras.nodes[1].cpus"]),
         ([{"cpus": "two"}], ["extras.nodes[0].cpus"]),
         ([{"cpus": "-1"}], ["extras.nodes[0].cpus"]),
         ([{"memory": "1Gi"}, {"memory": "256Mi"}], []),

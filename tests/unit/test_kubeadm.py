@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from kindasync.config import ProxyMode
-from kindasync.node._kubeadm import API_PHASES, FILE_PHASES, Kubeadm, documents, init_argv, to_yaml
+from kindasync.node._kubeadm import API_PHASES, FILE_PHASES, Kubeadm, documents, init_argv, join_documents, patch_files, to_yaml
 from kindasync.versions import KubernetesVersion
 
 TOKEN = "abcdef.0123456789abcdef"
@@ -287,3 +287,18 @@ def test_phases_are_run_once() -> None:
         "show-join-command"
     )
     assert api == "--skip-phases=preflight,certs,kubeconfig,etcd,control-plane,kubelet-start"
+
+
+@pytest.mark.parametrize("kubeadm", [SINGLE, V1_30])
+def test_what_a_node_reserves_is_its_own(kubeadm: Kubeadm) -> None:
+    """A patch of what kubeadm writes there: KubeletConfiguration itself is the cluster's."""
+    limited = replace(kubeadm, system_reserved={"cpu": "500m", "memory": "1024"})
+    init, join = documents(limited)[1], join_documents(limited, control_plane=False)[1]
+
+    assert init["patches"] == join["patches"] == {"directory": "/kind/patches"}
+    assert {path: yaml.safe_load(text) for path, text in patch_files(limited).items()} == {
+        "/kind/patches/kubeletconfiguration+merge.yaml": {"systemReserved": {"cpu": "500m", "memory": "1024"}}
+    }
+    assert documents(limited)[2] == documents(kubeadm)[2]
+    assert patch_files(kubeadm) == {}
+    assert "patches" not in documents(kubeadm)[1]

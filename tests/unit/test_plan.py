@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kindasync.cluster.plan import Facts, NodePlan, Plan, plan
-from kindasync.config import ClusterConfig, ExtraMount, Networking, NodeConfig, PortMapping, Protocol, Role
+from kindasync.config import ClusterConfig, ClusterExtras, ExtraMount, Networking, NodeConfig, NodeExtras, PortMapping, Protocol, Role
 from kindasync.docker.containers import PortBinding
 from kindasync.docker.networks import Subnet
 from kindasync.docker.system import facts_from
@@ -150,6 +150,21 @@ def test_another_attempt_has_other_addresses_and_ports() -> None:
     assert len({attempt.address for attempt in attempts}) == 5
     assert len({attempt.spec.ports[0].host_port for attempt in attempts}) == 5
     assert {attempt.spec.ports[1].host_port for attempt in attempts} == {8080}
+
+
+def test_extras_are_for_the_node_at_their_place_in_the_configuration() -> None:
+    """Wherever that is in the plan; the balancer, made like the first control plane, has none of them."""
+    extras = ClusterExtras(nodes=(NodeExtras(cpus="500m"), NodeExtras(memory="2Gi", extra_hosts={"a": "10.0.0.1"}, labels={"team": "a"})))
+    planned = plan(ClusterConfig(name="demo", nodes=(WORKER, CONTROL_PLANE, CONTROL_PLANE), extras=extras), FACTS)
+
+    assert [(node.spec.nano_cpus, node.spec.memory_bytes, node.spec.extra_hosts) for node in planned.nodes] == [
+        (0, 2 << 30, {"a": "10.0.0.1"}),
+        (0, 0, {}),
+        (500_000_000, 0, {}),
+    ]
+    assert [node.spec.labels.get("team") for node in planned.nodes] == ["a", None, None]
+    assert planned.balancer is not None
+    assert "team" not in planned.balancer.labels
 
 
 @pytest.mark.parametrize(

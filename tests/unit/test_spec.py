@@ -57,6 +57,8 @@ def test_a_worker() -> None:
         ({"pauses": True, "env": {"KINDASYNC_BOOT": "through"}}, {"env": {"KINDASYNC_BOOT": "paused"}}),  # the plan counts
         ({"ports": (PortBinding(container_port=80),)}, {"ports": (PortBinding(container_port=80),)}),
         ({"network": "other", "ipv4_address": "10.89.0.3"}, {"network": "other", "ipv4_address": "10.89.0.3"}),
+        ({"nano_cpus": 500_000_000, "memory_bytes": 1 << 30}, {"nano_cpus": 500_000_000, "memory_bytes": 1 << 30}),
+        ({"extra_hosts": {"a": "10.0.0.1"}}, {"extra_hosts": {"a": "10.0.0.1"}}),
         ({"binds_modules": False}, {"strict_binds": ()}),  # hosts that have none
         ({"kubeconfig_dir": "/state/demo"}, {}),  # for control planes only
     ],
