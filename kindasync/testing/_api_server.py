@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from kindasync.testing._listener import Listener
 from kindasync.testing._nodes import Behaviour
 from kindasync.testing._protocol import Answer, chunk, head_of, read_body, read_head
 
@@ -72,23 +73,13 @@ class FakeApiServer:
         self._behaviour = behaviour
         self.objects: list[dict[str, Any]] = []
         self.requests: list[str] = []
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._listener = Listener(self._connection)
 
     async def start(self, listening: socket.socket) -> None:
-        # In two steps, the first of which cannot be cancelled: the socket always has its owner.
-        self._server = await asyncio.start_server(self._accept, sock=listening, ssl=_context(), start_serving=False)
-        await self._server.start_serving()
+        await self._listener.start(listening, _context())
 
-    async def stop(self) -> None:
-        self._server.close()
-        for writer in self._connections.values():
-            writer.transport.abort()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._connection(reader, writer))
-        self._connections[task] = writer
-        task.add_done_callback(self._connections.pop)
+    def stop(self) -> None:
+        self._listener.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):

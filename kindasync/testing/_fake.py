@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 from kindasync.testing._api_server import FakeApiServer
 from kindasync.testing._images import FakeImage
+from kindasync.testing._listener import Listener
 from kindasync.testing._nodes import JOINED, Behaviour, node_image
 from kindasync.testing._profiles import PROFILES, Profile
 from kindasync.testing._protocol import Answer, Head, Received, chunk, head_of, read_body, read_head
@@ -138,8 +140,8 @@ class FakeEngine:
     def wait_idle(self, *, timeout_s: float = 10) -> None:
         """Block until every connection has ended. In a coroutine, call it by `anyio.to_thread.run_sync`."""
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._connections, timeout_s):
-                raise AssertionError(f"{len(self._connections)} connections are still open after {timeout_s:g} s")
+            if not self._changed.wait_for(lambda: not self._listener.connections, timeout_s):
+                raise AssertionError(f"{self._listener.connections} connections are still open after {timeout_s:g} s")
 
     # -- what a test makes happen
 
@@ -171,7 +173,7 @@ class FakeEngine:
 
     def vanish(self) -> None:
         """Be gone, as an Engine whose process was killed: nothing listens any more, and every connection is closed."""
-        self._in_thread(self._close)
+        self._in_thread(self._listener.close)
 
     def add_container(self, name: str, image: str, *, labels: Mapping[str, str] | None = None, network: str = "bridge") -> FakeContainer:
         """Make a container, not started, as another program would."""
@@ -259,40 +261,26 @@ class FakeEngine:
         self._state.images.put(image.reference, image)
         self._routes = Routes(self._state, self.node)
         self._apis: dict[str, FakeApiServer] = {}
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._server = await asyncio.start_unix_server(self._accept, self._socket, limit=1024 * 1024)
+        self._listener = Listener(self._connection, ended=self._ended)
+        self._socket.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(self._socket))
+        await self._listener.start(listening)
         self._ready.set_result(None)
         await self._end.wait()
         for api in self._apis.values():
-            await api.stop()
+            api.stop()
         self._state.close()
-        for listening in self._server.sockets:
-            self._loop.remove_reader(listening.fileno())
-        for _ in range(3):  # turns of the loop: asyncio loses what is being accepted when its server is closed
-            await asyncio.sleep(0)
-        self._close()
+        self._listener.close()
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
-            self._close()  # again: what was just being accepted is a connection now
         await asyncio.sleep(0)  # the transports close themselves one turn of the loop later
 
-    def _close(self) -> None:
-        self._server.close()
-        for task, writer in self._connections.items():
-            writer.transport.abort()
-            task.cancel()
+    def _ended(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     # -- one connection
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._connection(reader, writer))
-        self._connections[task] = writer
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        with self._changed:
-            del self._connections[task]
-            self._changed.notify_all()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -349,13 +337,13 @@ class FakeEngine:
 
     async def _serve_apis(self) -> None:
         """Give each control plane that has booted its API, and take it from those that ended."""
-        for container in self._state.containers.values():
+        for container in list(self._state.containers.values()):  # others come while an API starts
             if container.booted and container.running and container.api_socket and container.id not in self._apis:
                 self._apis[container.id] = FakeApiServer(partial(self._nodes_of, container), self.node)
                 await self._apis[container.id].start(container.api_socket.dup())
         running = {container.id for container in self._state.containers.values() if container.running}
         for container_id in self._apis.keys() - running:
-            await self._apis.pop(container_id).stop()
+            self._apis.pop(container_id).stop()
 
     def _nodes_of(self, container: FakeContainer) -> list[str]:
         """The nodes that a control plane's, or balancer's, API knows: itself, the first control plane, and those that have joined."""

@@ -130,8 +130,13 @@ async def test_no_token_is_told(fake: FakeEngine) -> None:
 async def test_workers_join_when_the_control_plane_accepts_them(fake: FakeEngine) -> None:
     """They boot meanwhile; each is told when it has joined, then that it is Ready; the cluster is last."""
     seen = Recording()
+    fake.node.becomes_ready = False
 
-    await create(fake, 1, 2, on_event=seen.keep)
+    async def keep(event: Event) -> None:
+        await seen.keep(event)
+        fake.node.becomes_ready = seen.names.count("NodeJoined") == 2  # not before: watches may tell of a node before its kubeadm ends
+
+    await create(fake, 1, 2, on_event=keep)
 
     of = [(type(event).__name__, event.node) for event in seen]
     for worker in (WORKER, WORKER2):
