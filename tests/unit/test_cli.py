@@ -589,6 +589,16 @@ def test_verbosity(run: Run) -> None:
 # -- signals
 
 
+def silence(operation: str, nth: int = 1) -> Callable[[FakeEngine], Callable[[], object]]:
+    """The nth request of an operation gets no answer; the signal comes when it has been made."""
+
+    def hold(fake: FakeEngine) -> Callable[[], object]:
+        fake.hang(operation, nth)
+        return lambda: fake.wait_request(operation, nth)
+
+    return hold
+
+
 def boots_without_end(fake: FakeEngine) -> None:
     fake.node.boots = False
 
@@ -614,9 +624,9 @@ def never_becomes_ready(fake: FakeEngine) -> None:
 @pytest.mark.parametrize(
     ("event", "hold", "numbers"),
     [
-        ("NetworkCreated", lambda fake: fake.hang("ContainerList", nth=2), [signal.SIGINT]),
-        ("ContainerCreated", lambda fake: fake.hang("ContainerList", nth=3), [signal.SIGTERM]),
-        ("NodePaused", lambda fake: fake.hang("PutContainerArchive"), [signal.SIGINT, signal.SIGINT]),
+        ("NetworkCreated", silence("ContainerList", 2), [signal.SIGINT]),
+        ("ContainerCreated", silence("ContainerList", 3), [signal.SIGTERM]),
+        ("NodePaused", silence("PutContainerArchive"), [signal.SIGINT, signal.SIGINT]),
         ("BootSignalled", boots_without_end, [signal.SIGINT]),
         ("NodeBooted", never_reaches_its_runtime, [signal.SIGHUP]),
         ("RuntimeReady", kubeadm_hangs, [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]),
@@ -624,16 +634,18 @@ def never_becomes_ready(fake: FakeEngine) -> None:
     ],
 )
 def test_a_signal_ends_a_create_with_nothing_left(
-    fake: FakeEngine, home: Path, event: str, hold: Callable[[FakeEngine], None], numbers: list[signal.Signals]
+    fake: FakeEngine, home: Path, event: str, hold: Callable[[FakeEngine], Callable[[], object] | None], numbers: list[signal.Signals]
 ) -> None:
     """SIGINT, SIGTERM and SIGHUP, also repeated: 128 and the first one's number, after everything was taken back."""
-    hold(fake)
+    wait_held = hold(fake)
     before = look(fake, home)
 
     with started(fake, "create", "cluster", "--name", "demo", "--events", "json") as process:
         assert process.stdout is not None
         while json.loads(process.stdout.readline())["event"] != event:
             pass
+        if wait_held:
+            wait_held()
         process.send_signal(numbers[0])
         assert process.stderr is not None
         while "interrupted" not in process.stderr.readline():
