@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
 from kindasync.testing import FakeEngine
 
 pytest_plugins = ["pytester"]
+
+BLOCK = 128
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +23,23 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def host_ports() -> Iterator[range]:
+    """Host ports for the fakes of this process alone: those of Kubernetes APIs are real ones, and suites may run side by side.
+
+    They lie between kindasync's own and those of connections. A block belongs to the process that listens on its first port.
+    """
+    for first in range(30000, 32768 - BLOCK, BLOCK):
+        with suppress(OSError), socket.create_server(("127.0.0.1", first)):
+            yield range(first + 1, first + BLOCK)
+            return
+    raise AssertionError("no block of host ports is free")
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, host_ports: range, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
     """A home of its own for each test that needs no Engine: nothing of the user's is read or changed."""
     if request.node.get_closest_marker("engine") or request.node.get_closest_marker("cluster"):
         return Path.home()
@@ -35,9 +55,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
         monkeypatch.delenv(variable, raising=False)
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KINDASYNC_HOST_OVERRIDE"):
         monkeypatch.delenv(variable, raising=False)
-    home = tmp_path / "home"
-    home.mkdir()
+    home = Path(mkdtemp(prefix="home-", dir=tmp_path_factory.getbasetemp()))
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("KINDASYNC_HOST_PORTS", f"{host_ports[0]}-{host_ports[-1]}")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # our fixtures' business: here they are what is tested
     return home
 
 

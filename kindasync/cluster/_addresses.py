@@ -5,7 +5,9 @@ Candidates begin at a place that the cluster's name decides, so that processes t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
@@ -14,6 +16,7 @@ from kindasync.errors import ClusterError
 
 # Outside what kernels give to outgoing connections (ip_local_port_range begins at 32768), above what services have.
 HOST_PORTS = range(20000, 30000)
+HOST_PORTS_VARIABLE = "KINDASYNC_HOST_PORTS"
 # Where networks of ours may lie: private ranges that neither Docker's default pools nor common home and office networks use first.
 _POOLS = (
     "10.89.0.0/16",
@@ -59,11 +62,26 @@ def candidate_addresses(subnet: Subnet, taken: Collection[str], seed: str) -> It
         )
 
 
-def candidate_ports(taken: Collection[int], seed: str) -> Iterator[int]:
-    """Host ports that are not `taken`."""
+def host_ports(env: Mapping[str, str] = os.environ) -> range:
+    """The host ports to pick from: HOST_PORTS, or those that KINDASYNC_HOST_PORTS names, as "20000-20999". Raises: ClusterError."""
+    text = env.get(HOST_PORTS_VARIABLE)
+    if not text:
+        return HOST_PORTS
+    ends = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
+    first, last = (int(ends[1]), int(ends[2])) if ends else (0, 0)
+    if not 1 <= first <= last <= 65535:
+        raise ClusterError(
+            f'{HOST_PORTS_VARIABLE} is "{text}", which is no range of ports',
+            hint=f"set it to the first and the last port that kindasync may pick, as {HOST_PORTS[0]}-{HOST_PORTS[-1]}, or to nothing",
+        )
+    return range(first, last + 1)
+
+
+def candidate_ports(taken: Collection[int], seed: str, among: range = HOST_PORTS) -> Iterator[int]:
+    """Host ports `among` these that are not `taken`."""
     start = _number(seed)
-    for offset in range(len(HOST_PORTS)):
-        port = HOST_PORTS[(start + offset) % len(HOST_PORTS)]
+    for offset in range(len(among)):
+        port = among[(start + offset) % len(among)]
         if port not in taken:
             yield port
 

@@ -51,6 +51,7 @@ async def plan_facts(
         network_subnets=tuple(subnet.subnet for subnet in network.subnets),
         taken_addresses=frozenset(addresses),
         taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
+        host_ports=run.host_ports,
         env=proxies(os.environ, stored_proxies(run.connection.engine.url)),
         existing=existing,
     )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from kindasync import events
+from kindasync.cluster._addresses import host_ports
 from kindasync.config import DEFAULT_NAME, ClusterConfig
 from kindasync.docker import Connection
 from kindasync.errors import AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable, KindasyncError, NotReady, StepFailed, redacted
@@ -46,6 +47,7 @@ class Run:
     bus: Bus
     request: Request
     network: str
+    host_ports: range = field(default_factory=host_ports)
     id: str = field(default_factory=lambda: uuid4().hex)
     token: str = field(default_factory=lambda: f"{secrets.token_hex(3)}.{secrets.token_hex(8)}", repr=False)
 

@@ -38,7 +38,7 @@ class Facts:
 
     Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
     reference; `subnet` of the network if fixed addresses can be asked for in it; `taken_*` by whatever is in the Engine;
-    `network_subnets` all that it has; `env` variables, of which nodes get the proxies;
+    `network_subnets` all that it has; `host_ports` to pick from; `env` variables, of which nodes get the proxies;
     `attempt` counts the plans of one create: another one gets other addresses and ports; `existing` None: the cluster is to be made.
     """
 
@@ -53,6 +53,7 @@ class Facts:
     network_subnets: tuple[str, ...] = ()
     taken_addresses: frozenset[str] = frozenset()
     taken_ports: frozenset[int] = frozenset()
+    host_ports: range = _addresses.HOST_PORTS
     kubeconfig_dir: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
@@ -237,6 +238,7 @@ def _binding(wanted: tuple[int, str, str, int], facts: Facts, taken: set[int], n
     container_port, protocol, host_ip, asked = wanted
     host_port = 0 if asked == PICKED_BY_ENGINE else asked
     if asked == PICKED_BY_KINDASYNC:
-        host_port = _nth(_addresses.candidate_ports(taken, f"{name} {container_port} {protocol}"), facts.attempt, "host port")
+        candidates = _addresses.candidate_ports(taken, f"{name} {container_port} {protocol}", facts.host_ports)
+        host_port = _nth(candidates, facts.attempt, "host port")
         taken.add(host_port)
     return PortBinding(container_port=container_port, protocol=protocol, host_ip=host_ip, host_port=host_port)

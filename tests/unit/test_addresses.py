@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from kindasync.cluster._addresses import HOST_PORTS, candidate_addresses, candidate_ports, candidate_subnets, pod_cidrs
+from kindasync.cluster._addresses import HOST_PORTS, candidate_addresses, candidate_ports, candidate_subnets, host_ports, pod_cidrs
 from kindasync.cluster._lookup import api_server, role_of, server_url
 from kindasync.cluster._names import natural, node_names
 from kindasync.config import Role
@@ -110,6 +110,24 @@ def test_host_ports() -> None:
     assert ports == [*candidate_ports({20500}, "demo-control-plane 6443 tcp")]
     assert ports[0] != next(candidate_ports((), "other-control-plane 6443 tcp"))
     assert HOST_PORTS.stop <= 32768  # net.ipv4.ip_local_port_range
+
+
+def test_host_ports_of_a_range_of_the_users() -> None:
+    """KINDASYNC_HOST_PORTS: for machines where others have some of ours, or a firewall lets only some through."""
+    among = host_ports({"KINDASYNC_HOST_PORTS": "9000-9002"})
+
+    assert sorted(candidate_ports((), "demo-control-plane 6443 tcp", among)) == [9000, 9001, 9002]
+    assert host_ports({"KINDASYNC_HOST_PORTS": "9000-9000"}) == range(9000, 9001)
+    assert host_ports({"KINDASYNC_HOST_PORTS": ""}) == host_ports({}) == HOST_PORTS
+
+
+@pytest.mark.parametrize("text", ["9000", "9000-", "9002-9000", "0-9", "65000-65536", "a-b", "9000-9002,9005"])
+def test_what_is_no_range_of_host_ports(text: str) -> None:
+    """The error says how one is written."""
+    with pytest.raises(ClusterError, match=f'KINDASYNC_HOST_PORTS is "{text}"') as raised:
+        host_ports({"KINDASYNC_HOST_PORTS": text})
+
+    assert "as 20000-29999" in raised.value.hint
 
 
 @pytest.mark.parametrize(

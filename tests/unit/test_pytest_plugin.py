@@ -183,16 +183,17 @@ def test_reuse_creates_once_and_keeps(pytester: pytest.Pytester, fake: FakeEngin
     assert fake.requests_of("ContainerDelete") == []
 
 
-def test_the_cluster_can_be_chosen(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+def test_the_cluster_can_be_chosen(pytester: pytest.Pytester, fake: FakeEngine, host_ports: range) -> None:
     """Its name, image and configuration."""
     image = fake.images["kindasync/node:v1.37.2"]
     fake.images["mine:1"] = image
-    pytester.makefile(".yaml", cluster="kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  apiServerPort: 26446\n")
+    port = host_ports[0]
+    pytester.makefile(".yaml", cluster=f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  apiServerPort: {port}\n")
     pytester.makepyfile(
-        """
+        f"""
         def test_it(kind_cluster):
             assert kind_cluster.name == "mine"
-            assert kind_cluster.kubeconfig["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:26446"
+            assert kind_cluster.kubeconfig["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:{port}"
         """
     )
 
