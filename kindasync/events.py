@@ -98,6 +98,15 @@ class NetworkRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryStarted(Timed):
+    """The cluster's registry serves. `host`: how references to images that are pushed to it begin; `mirrors`: whose images it caches."""
+
+    stage: ClassVar[str] = "registry"
+    host: str = ""
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerCreated(Timed):
     """A node's container was created: the name is claimed, nothing runs yet."""
 

@@ -16,6 +16,9 @@ def describe(event: events.Event) -> str | None:
             return f"made the network {event.network} ({', '.join(event.subnets)})"
         case events.NetworkRemoved():
             return f"removed the network {event.network}"
+        case events.RegistryStarted():
+            takes = [f"takes images as {event.host}/NAME"] if event.host else []
+            return "; ".join([*takes, *([f"caches {', '.join(event.mirrors)}"] if event.mirrors else [])])
         case events.ContainerCreated():
             return f"container created from {event.image}" + (f", address {event.address}" if event.address else "")
         case events.NodeStarted():

@@ -38,19 +38,33 @@ class Authority:
     keys: Mapping[str, bytes] = field(repr=False)
 
 
-class Assembly:
-    """What is there once: the first control plane's `authority`, while it is paused; `balancer`; `accepting`, when nodes may join; `all_joined`; `finished`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """What others are told of the cluster's registries: nodes by containerd's files, `hosts`, by path; tools by an object, `hosting`.
 
-    `etcd` is held by who joins as a control plane: it takes one new member at a time.
+    Empty: there is nothing to be told.
     """
 
-    def __init__(self, joining: Iterable[str]) -> None:
+    hosts: Mapping[str, bytes | str] = field(default_factory=dict)
+    hosting: str = ""
+
+
+class Assembly:
+    """What is there once: the first control plane's `authority`, while it is paused; `balancer`; `registry`; `accepting`, when nodes may join; `all_joined`; `finished`.
+
+    `etcd` is held by who joins as a control plane: it takes one new member at a time. `registry` None: it is still to come.
+    """
+
+    def __init__(self, joining: Iterable[str], *, registry: Registry | None = Registry()) -> None:
         self.authority: Once[Authority] = Once()
         self.balancer: Once[Container] = Once()
+        self.registry: Once[Registry] = Once()
         self.accepting: Once[None] = Once()
         self.all_joined: Once[None] = Once()
         self.finished: Once[None] = Once()
         self.etcd = anyio.Lock()
+        if registry:
+            self.registry.set(registry)
         self._missing = set(joining)
         self._see_whether_all_joined()
 

@@ -14,6 +14,7 @@ from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._manifests import manifests
 from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
 from kindasync.cluster._readiness import wait_ready
+from kindasync.cluster._registry import HOSTING
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.docker.containers import Container
@@ -52,7 +53,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assemb
             for node in plan.nodes:
                 if node is not plan.first or first.initialised:
                     tasks.start_soon(_create_node_object, run, api, node)
-            tasks.start_soon(_apply_manifests, run, api, plan, first)
+            tasks.start_soon(_apply_manifests, run, api, plan, first, assembly)
             if run.request.wait_s > 0:
                 with run.step("wait until all nodes are ready"):
                     await wait_ready(
@@ -117,8 +118,10 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
         )
 
 
-async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisioned) -> None:
-    for name, text in await manifests(run, plan, first):
+async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisioned, assembly: Assembly) -> None:
+    registry = await assembly.registry.get()
+    own = [(HOSTING, registry.hosting)] if registry.hosting else []
+    for name, text in [*await manifests(run, plan, first), *own]:
         with run.step(f"create the objects of {name}") as began, _deadline(api, f"the API server to take the objects of {name}"):
             await api.create_all(text)
             run.emit(events.ManifestApplied, since=began, manifest=name)

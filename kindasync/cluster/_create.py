@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from kindasync import events
 from kindasync.cluster import _state
-from kindasync.cluster._assembly import Assembly
+from kindasync.cluster._assembly import Assembly, Registry
 from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._facts import plan_facts, private_dir, shares_files
@@ -27,6 +27,7 @@ from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import ensure_network, network_name
 from kindasync.cluster._provision import living, provision_first
+from kindasync.cluster._registry import start_registry
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
@@ -101,12 +102,17 @@ async def _assemble(
     run: Run, plan: Plan, container: Container, config: ClusterConfig, facts: Facts, contracts: Mapping[str, Contract]
 ) -> Mapping[str, Any]:
     """Make the cluster of a plan whose first control plane has been started, all nodes at once; the administrator's kubeconfig."""
-    assembly = Assembly(node.name for node in plan.nodes[1:])
+    assembly = Assembly((node.name for node in plan.nodes[1:]), registry=None if plan.registry else Registry())
 
     async def balance() -> None:
         assembly.balancer.set(await start_balancer(run, config, facts))
 
+    async def serve_images() -> None:
+        assembly.registry.set(await start_registry(run, config, facts))
+
     async with anyio.create_task_group() as others:
+        if plan.registry:
+            others.start_soon(serve_images)
         if plan.balancer:
             others.start_soon(balance)
         for index, node in enumerate(plan.nodes[1:], 1):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kindasync.cluster import _state
 from kindasync.cluster._facts import private_dir
-from kindasync.cluster._lookup import members
+from kindasync.cluster._lookup import members, registries
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name, release_network
 from kindasync.cluster._together import together
@@ -88,7 +88,7 @@ def kubeconfig_dirs(containers: Sequence[Container], cluster: str) -> set[Path]:
 async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list[Left]:
     """Remove a cluster, whoever made it; what stays. Nothing if there is none, but for a network of ours that an earlier attempt left."""
     began = bus.elapsed_s()
-    containers = await members(connection, cluster)
+    containers = (*await members(connection, cluster), *await registries(connection, cluster))
     left = await remove_containers(connection, containers, bus=bus, cluster=cluster)
     if not left:
         for directory in kubeconfig_dirs(containers, cluster) | {private_dir((await system_info(connection)).engine_id, cluster)}:

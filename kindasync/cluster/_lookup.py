@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kindasync.cluster._names import natural
+from kindasync.cluster._names import REGISTRY_LABEL, natural
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list
@@ -22,6 +22,11 @@ async def members(connection: Connection, cluster: str) -> tuple[Container, ...]
     """All containers of a cluster, in the order of their names. Empty if there is none."""
     containers = await container_list(connection, labels={CLUSTER_LABEL: cluster})
     return tuple(sorted(containers, key=lambda container: (role_of(container) is not Role.CONTROL_PLANE, natural(container.name))))
+
+
+async def registries(connection: Connection, cluster: str) -> tuple[Container, ...]:
+    """The containers of a cluster's registries. They are no members: the kind program would take them for nodes."""
+    return await container_list(connection, labels={REGISTRY_LABEL: cluster})
 
 
 async def existing_members(connection: Connection, cluster: str) -> tuple[Container, ...]:

@@ -92,7 +92,8 @@ async def provision_first(
     async def prepare() -> None:
         parameters = await _parameters(run, plan, node, container, engine)
         text = patched_kubeadm(run, node, kubeadm.to_yaml(kubeadm.documents(parameters)), joins=False)
-        await _put_files(run, node, container, text, kubeadm.patch_files(parameters))
+        files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
+        await _put_files(run, node, container, text, files)
         if contract.pauses:
             await _make_kubeadm_files(run, node, container)
             assembly.authority.set(await read_authority(run, container, keys=len(plan.control_planes) > 1))
@@ -123,6 +124,7 @@ async def provision_other(
             ),
             **kubeadm.patch_files(parameters),
             **({path: File(content=key, mode=0o600) for path, key in authority.keys.items()} if is_control_plane else {}),
+            **(await assembly.registry.get()).hosts,
         }
         text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
         text = patched_kubeadm(run, node, text, joins=True)

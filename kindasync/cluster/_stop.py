@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from kindasync.cluster._get import get
-from kindasync.cluster._lookup import existing_members, is_node, role_of
+from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
 from kindasync.cluster._together import together
 from kindasync.config import Role
 from kindasync.docker import Connection
@@ -23,7 +23,8 @@ from kindasync.node._kubeadm import CONFIG_PATH
 GRACE_S = 30  # systemd ends its services and pods in 2 to 4 s
 RUNNING = ("running", "restarting")
 _KINDS_REPAIR = "/kind/old-ipv4"  # written by the entrypoint of kind's images, which puts new addresses into Kubernetes' files
-# Pods of workers end while their API server is there to be told; nobody needs the balancer when there is nothing behind it.
+# Pods of workers end while their API server is there to be told; nobody needs the balancer when there is nothing behind it,
+# nor the registry (which has no role).
 _STOP_ORDER = ((Role.WORKER,), (Role.CONTROL_PLANE,), (Role.LOAD_BALANCER, None))
 # Control planes that look for their leader through the balancer find it there.
 _START_ORDER = ((Role.LOAD_BALANCER, Role.CONTROL_PLANE, None), (Role.WORKER,))
@@ -42,7 +43,8 @@ async def stop_cluster(connection: Connection, cluster: str, bus: Bus) -> None:
         bus.emit(NodeStopped(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
 
     # "created", too: the Engine has nothing to stop there.
-    running = [each for each in await existing_members(connection, cluster) if each.state not in ("created", "exited", "dead")]
+    containers = (*await existing_members(connection, cluster), *await registries(connection, cluster))
+    running = [each for each in containers if each.state not in ("created", "exited", "dead")]
     failures: list[KindasyncError] = []
     for roles in _STOP_ORDER:
         failures += await _in_turn(running, roles, stop)
@@ -64,7 +66,8 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
         await container_start(connection, container.id, subject=container.subject)
         bus.emit(NodeStarted(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
 
-    resting = [each for each in await existing_members(connection, cluster) if each.state not in RUNNING]
+    containers = (*await existing_members(connection, cluster), *await registries(connection, cluster))
+    resting = [each for each in containers if each.state not in RUNNING]
     for roles in _START_ORDER:
         failures = await _in_turn(resting, roles, start)
         if failures:

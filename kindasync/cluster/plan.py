@@ -8,13 +8,14 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from kindasync.cluster import _addresses
-from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL, node_names
+from kindasync.cluster._names import OWNER_LABEL, REGISTRY_LABEL, RUN_LABEL, node_names
 from kindasync.config import DEFAULT_NAME, PICKED_BY_ENGINE, PICKED_BY_KINDASYNC, ClusterConfig, NodeConfig, Role
 from kindasync.docker.containers import PortBinding
 from kindasync.docker.networks import Subnet
 from kindasync.docker.system import LOOPBACK, EngineFacts
 from kindasync.errors import ClusterError
 from kindasync.node._kubeadm import API_PORT
+from kindasync.node._registry import LOCAL_PORT, Cache, caches
 from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL, NodeSpec
 from kindasync.proxy import node_env
 
@@ -91,6 +92,24 @@ class BalancerPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryPlan:
+    """The container of the cluster's registries. `port`: where the local one is published, on the Engine's loopback; None: there is none."""
+
+    name: str
+    labels: Mapping[str, str]
+    image: str
+    env: Mapping[str, str]
+    port: PortBinding | None
+    port_is_given: bool
+    caches: tuple[Cache, ...]
+
+    @property
+    def host(self) -> str:
+        """How references to images of the local registry begin; empty: there is none."""
+        return f"localhost:{self.port.host_port}" if self.port else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A cluster. `nodes` in their order: the first is the control plane that is made first, whose name is the cluster's lock."""
 
@@ -104,6 +123,7 @@ class Plan:
     control_plane_endpoint: str
     cert_sans: tuple[str, ...]
     existing: Existing | None = None
+    registry: RegistryPlan | None = None
 
     @property
     def first(self) -> NodePlan:
@@ -138,9 +158,12 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     nodes = []
     networking = config.networking
     balancer_name = f"{cluster}-{Role.LOAD_BALANCER}" if config.control_planes > 1 else ""
+    registries = config.extras.registries
+    registry_name = (registries.local and registries.local.name) or f"{cluster}-registry" if registries.local or registries.mirrors else ""
     subnets = (*facts.network_subnets, *networking.service_subnets, *networking.pod_subnets)
-    env = node_env(facts.env, subnets=subnets, nodes=[*names, *([balancer_name] if balancer_name else []), *sorted(others)])
+    env = node_env(facts.env, subnets=subnets, nodes=[*names, *filter(None, (balancer_name, registry_name)), *sorted(others)])
     asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {networking.api_server_port}
+    asked |= {registries.local.host_port} if registries.local else set()
     taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
         address = _address(facts, taken_addresses, name)
@@ -193,6 +216,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
         control_plane_endpoint=existing.configuration["controlPlaneEndpoint"] if existing else f"{balancer_name or names[0]}:{API_PORT}",
         cert_sans=tuple(dict.fromkeys(("localhost", LOOPBACK, api_address, facts.engine.api_host))),
         existing=existing,
+        registry=_registry(config, facts, registry_name, nodes[0], taken_ports) if registry_name else None,
     )
 
 
@@ -205,6 +229,21 @@ def _balancer(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, a
         address=_address(facts, addresses, name),
         image=first.image,
         port=_binding(wanted, facts, ports, name),
+    )
+
+
+def _registry(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, ports: set[int]) -> RegistryPlan:
+    """The registry. It is known by its name only, so its address may be any; and that it is the cluster's, by a label which kind's commands do not know."""
+    registries = config.extras.registries
+    asked = registries.local.host_port if registries.local else 0
+    return RegistryPlan(
+        name=name,
+        labels={REGISTRY_LABEL: first.spec.cluster, RUN_LABEL: facts.run, OWNER_LABEL: facts.owner},
+        image=first.image,
+        env=first.spec.env,
+        port=_binding((LOCAL_PORT, "tcp", LOOPBACK, asked), facts, ports, name) if registries.local else None,
+        port_is_given=bool(asked),
+        caches=caches({mirror.host: mirror.remote_url for mirror in registries.mirrors}),
     )
 
 

@@ -20,6 +20,7 @@ OWN_LABELS = ("io.x-k8s.kind.", "kindasync.")
 _OBJECT_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _ENGINES_NETWORKS = ("bridge", "default", "host", "none")  # their own, in which names and addresses cannot be had
 _HOST_NAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]*[a-zA-Z0-9_])?")
+_REGISTRY_NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _REGISTRY_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
 
 
@@ -117,8 +118,9 @@ def _node_problems(node: NodeExtras, role: Role, path: str) -> Iterator[Problem]
 
 def _registry_problems(registries: Registries) -> Iterator[Problem]:
     if local := registries.local:
-        if local.name and not _OBJECT_NAME.fullmatch(local.name):
-            yield Problem(path="extras.registries.local.name", message=f'"{local.name}" is not a name for a container')
+        if local.name and not _REGISTRY_NAME.fullmatch(local.name):
+            message = f'"{local.name}" is no host name: at most 63 lower-case letters, digits, "." and "-"'
+            yield Problem(path="extras.registries.local.name", message=message)
         if not 0 <= local.host_port <= 65535:
             message = f"{local.host_port} is not between 0 (picked by kindasync) and 65535"
             yield Problem(path="extras.registries.local.hostPort", message=message)
@@ -133,7 +135,7 @@ def _registry_problems(registries: Registries) -> Iterator[Problem]:
             yield Problem(path=f"{path}.host", message=f'"{mirror.host}" is what {seen[mirror.host]} has, too')
         seen.setdefault(mirror.host, path)
         if mirror.remote_url and not _is_remote(mirror.remote_url):
-            message = "must be http:// or https:// and a host, perhaps a port and a path, and no user or password"
+            message = "must be http:// or https:// and a host, perhaps a port; no path, user or password"
             yield Problem(path=f"{path}.remoteURL", message=message)
 
 
@@ -143,7 +145,8 @@ def _is_remote(text: str) -> bool:
         _ = url.port
     except ValueError:
         return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and not (url.username or url.password or url.query or url.fragment)
+    extra = url.username or url.password or url.query or url.fragment or url.path.strip("/")
+    return url.scheme in ("http", "https") and bool(url.hostname) and not extra
 
 
 def _is_address(text: str) -> bool:

@@ -37,7 +37,13 @@ class Behaviour:
 def node_image(reference: str = "kindasync/node:v1.37.2") -> FakeImage:
     """An image of kindasync's contract."""
     manifests = {"/kind/manifests/default-cni.yaml": b"", "/kind/manifests/default-storage.yaml": b""}
-    files = {**KIND_VERSION, **manifests, "/kind/images/.keep": b"", "/etc/containerd/config.toml": b"version = 3\n"}
+    files = {
+        **KIND_VERSION,
+        **manifests,
+        "/kind/images/.keep": b"",
+        "/etc/containerd/config.toml": b"version = 3\n",
+        "/usr/local/bin/registry": b"",
+    }
     return FakeImage(reference=reference, labels=dict(CONTRACT), files=files, stop_signal="SIGRTMIN+3")
 
 
@@ -108,4 +114,9 @@ def _haproxy(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> Pro
     return ProgramResult(hangs=True, on_signal={"SIGTERM": ProgramResult()})
 
 
-_PROGRAMS: dict[str, Program] = {**PROGRAMS, "haproxy": _haproxy, "kubeadm": _kubeadm}
+def _registry(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+    """Serves at once."""
+    return ProgramResult(stdout=b"kindasync: registry ready\n", hangs=True, on_signal={"SIGTERM": ProgramResult(exit_code=2)})
+
+
+_PROGRAMS: dict[str, Program] = {**PROGRAMS, "haproxy": _haproxy, "kubeadm": _kubeadm, "registry": _registry}

@@ -126,6 +126,12 @@ DESCRIBED = [
     (events.ClusterReady(cluster="demo", duration_s=12.345), 'cluster "demo" is ready after 12.3 s'),
     (events.StepFailed(step="boot nodes", error="it died"), "failed to boot nodes"),
     (events.RolledBack(duration_s=1), "took back what was made"),
+    (events.RegistryStarted(host="localhost:5001", duration_s=1), "takes images as localhost:5001/NAME"),
+    (events.RegistryStarted(mirrors=("docker.io", "quay.io"), duration_s=1), "caches docker.io, quay.io"),
+    (
+        events.RegistryStarted(host="localhost:5001", mirrors=("quay.io",), duration_s=1),
+        "takes images as localhost:5001/NAME; caches quay.io",
+    ),
     (
         events.RolledBack(left_behind=("container a", "network b"), duration_s=1),
         "took back what was made; left behind: container a, network b",

@@ -1,0 +1,176 @@
+"""Registries of a cluster: what is pushed to them, and what they have fetched, runs in its pods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+import yaml
+from kubernetes_asyncio.client import CoreV1Api
+
+from kindasync import Cluster, Engine, events
+from kindasync.cluster._images import default_reference
+from kindasync.cluster._network import network_name
+from kindasync.docker import Connection
+from kindasync.docker.archives import put_archive
+from kindasync.docker.containers import (
+    PortBinding,
+    container_create,
+    container_inspect,
+    container_list,
+    container_remove,
+    container_restart,
+    container_start,
+)
+from kindasync.docker.images import image_load, image_push, image_remove, image_tag
+from kindasync.docker.system import system_info
+from kindasync.docker.volumes import volume_list, volume_remove
+from kindasync.node._files import tar_of
+from kindasync.node._registry import registry_files, registry_spec
+from tests.cluster.archives import REFERENCE, write_image_archive
+from tests.cluster.conftest import pod, pod_ends
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+
+UPSTREAM = f"kindasync-tests-{token_hex(3)}"  # a registry that the cluster has a cache of, and no other has
+MIRRORED = "registry.test"  # how image references name it
+
+
+@pytest.fixture(scope="module")
+async def engine(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connection]:
+    """The Engine, with the image REFERENCE."""
+    archive = tmp_path_factory.mktemp("archive") / "image.tar"
+    await write_image_archive(archive, padding_bytes=1024)
+    async with Engine.of(None).connect() as connection:
+        await image_load(connection, pieces_of(archive))
+        yield connection
+        await image_remove(connection, REFERENCE)
+
+
+async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+    yield path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+async def started(anyio_backend: str) -> list[events.RegistryStarted]:
+    """What was told of the registry."""
+    return []
+
+
+@pytest.fixture(scope="module")
+async def cluster(engine: Connection, started: list[events.RegistryStarted]) -> AsyncIterator[Cluster]:
+    """Two nodes and a registry. When it is deleted nothing is left but what was fetched, in a volume that says from where."""
+
+    def note(event: events.Event) -> None:
+        if isinstance(event, events.RegistryStarted):
+            started.append(event)
+
+    url = f"http://{UPSTREAM}:5000"
+    documents = (
+        {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]},
+        {
+            "kind": "ClusterExtras",
+            "apiVersion": "kindasync/v1alpha1",
+            "registries": {"local": {}, "mirrors": [{"host": MIRRORED, "remoteURL": url}]},
+        },
+    )
+    before = {volume.name for volume in await volume_list(engine)}
+    async with Cluster.running(yaml.safe_dump_all(documents), on_event=note) as running:
+        yield running
+    (volume,) = await volume_list(engine, labels={"kindasync.registry-cache": url})
+    assert {each.name for each in await volume_list(engine)} - before == {volume.name}
+    assert not [each.name for each in await container_list(engine) if each.name.startswith(running.name)]
+    await volume_remove(engine, volume.name)
+
+
+@asynccontextmanager
+async def pushed(connection: Connection, reference: str) -> AsyncIterator[None]:
+    """REFERENCE, pushed under another name."""
+    await image_tag(connection, REFERENCE, reference)
+    try:
+        await image_push(connection, reference)
+        yield
+    finally:
+        await image_remove(connection, reference)
+
+
+@asynccontextmanager
+async def upstream(connection: Connection) -> AsyncIterator[str]:
+    """A registry in the nodes' network; how the Engine's host names images of it."""
+    local = PortBinding(container_port=5000, host_ip="127.0.0.1", host_port=0)
+    image = await default_reference(connection, await system_info(connection))
+    spec = registry_spec(name=UPSTREAM, image=image, labels={}, env={}, network=network_name(), caches=(), local=local)
+    container = await container_create(connection, UPSTREAM, spec)
+    try:
+        await put_archive(connection, container, "/", tar_of(registry_files((), local=True)))
+        await container_start(connection, container)
+        (published,) = (await container_inspect(connection, container)).ports
+        yield f"localhost:{published.host_port}"
+    finally:
+        await container_remove(connection, container)
+
+
+async def runs(cluster: Cluster, name: str, image: str, node: int) -> None:
+    """A pod of an image that its node has to pull."""
+    container = {"image": image, "imagePullPolicy": "Always"}
+    document = pod(name, ["sh", "-c", "echo here"], nodeName=cluster.nodes[node].name, container=container)
+    async with cluster.client() as api:
+        core = CoreV1Api(api)
+        await core.create_namespaced_pod("default", document)
+        assert await pod_ends(core, "default", name) == ("Succeeded", "here\n")
+
+
+async def test_what_is_pushed_runs(engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]) -> None:
+    """On every node, under the name with which it was pushed, and under the one that pods know."""
+    (registry,) = started
+
+    async with pushed(engine, f"{registry.host}/app:1"):
+        pass
+
+    await runs(cluster, "pushed-0", f"{registry.host}/app:1", 0)
+    await runs(cluster, "pushed-1", f"{registry.node}:5000/app:1", 1)
+
+
+async def test_tools_and_pods_find_it(cluster: Cluster, started: list[events.RegistryStarted]) -> None:
+    """By the ConfigMap of KEP-1755; what it says of the cluster's network is true."""
+    (registry,) = started
+    async with cluster.client() as api:
+        core = CoreV1Api(api)
+        data = (await core.read_namespaced_config_map("local-registry-hosting", "kube-public")).data
+        hosting = yaml.safe_load(data["localRegistryHosting.v1"])
+        ask = ["sh", "-c", f"wget -q -O - http://{hosting['hostFromClusterNetwork']}/v2/"]
+        await core.create_namespaced_pod("default", pod("asks", ask))
+        answer = await pod_ends(core, "default", "asks")
+
+    assert hosting["host"] == registry.host
+    assert answer == ("Succeeded", "{}")
+
+
+async def test_what_was_fetched_once_is_there_without_its_registry(
+    engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]
+) -> None:
+    """For other nodes, and also when the cache has been started since."""
+    image = f"{MIRRORED}/team/app:1"
+    async with upstream(engine) as host, pushed(engine, f"{host}/team/app:1"):
+        await runs(cluster, "fetched-0", image, 0)
+
+    await container_restart(engine, started[0].node)
+    await runs(cluster, "fetched-1", image, 1)
+
+
+async def test_what_was_pushed_survives_a_stop(engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]) -> None:
+    """With the same port; and it can be pushed to again."""
+    (registry,) = started
+    async with pushed(engine, f"{registry.host}/kept:1"):
+        pass
+
+    await cluster.stop()
+    assert {each.state for each in await container_list(engine) if each.name.startswith(cluster.name)} == {"exited"}
+    await cluster.start()
+
+    await runs(cluster, "kept", f"{registry.host}/kept:1", 1)
+    async with pushed(engine, f"{registry.host}/more:1"):
+        pass
