@@ -273,8 +273,45 @@ class NodeRemoved(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCordoned(Event):
+    """No new pod is placed on a node that is to be removed."""
+
+    stage: ClassVar[str] = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodEvicted(Event):
+    """A pod ("namespace/name") of a node that is to be removed was told to end."""
+
+    stage: ClassVar[str] = "drain"
+    pod: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDrained(Timed):
+    """No pod is left on a node that is to be removed, but those that are bound to it."""
+
+    stage: ClassVar[str] = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdMemberRemoved(Timed):
+    """A control plane that leaves is no member of etcd any more."""
+
+    stage: ClassVar[str] = "control plane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerReloaded(Timed):
+    """The balancer knows that `control_planes` are what is behind it."""
+
+    stage: ClassVar[str] = "control plane"
+    control_planes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack(Timed):
-    """Everything that a failed create had made is gone again, but for what `left_behind` names."""
+    """Everything that a failed create, or add, had made is gone again, but for what `left_behind` names."""
 
     stage: ClassVar[str] = "failure"
     left_behind: tuple[str, ...] = ()

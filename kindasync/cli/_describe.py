@@ -63,6 +63,16 @@ def describe(event: events.Event) -> str | None:
         case events.NodeLoaded():
             what = ", ".join(event.images)
             return f"has {what} already" if event.skipped else f"loaded {what}"
+        case events.NodeCordoned():
+            return "cordoned: no new pods"
+        case events.PodEvicted():
+            return f"evicted pod {event.pod}"
+        case events.NodeDrained():
+            return "drained"
+        case events.EtcdMemberRemoved():
+            return "left etcd"
+        case events.BalancerReloaded():
+            return f"the balancer has {', '.join(event.control_planes)}"
         case events.NodeRemoved():
             return "removed"
         case events.ClusterDeleted():

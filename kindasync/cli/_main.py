@@ -111,6 +111,8 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "export": "_main:export",
         "stop": "_stop:stop_cluster",
         "start": "_stop:start_cluster",
+        "add": "_main:add",
+        "remove": "_main:remove",
         "load": "_main:load",
         "build": "_main:build",
         "config": "_main:config",
@@ -173,6 +175,16 @@ def export() -> None:
 )
 def load() -> None:
     """Load images into the nodes of a cluster."""
+
+
+@click.group(cls=LazyGroup, lazy={"node": "_nodes:add_node"})
+def add() -> None:
+    """Add a node to a cluster."""
+
+
+@click.group(cls=LazyGroup, lazy={"node": "_nodes:remove_node"})
+def remove() -> None:
+    """Remove a node from a cluster."""
 
 
 @click.group(cls=LazyGroup, lazy={"node-image": "_build:build_node_image"})

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
 DEFAULT_WAIT_S = 120.0
+DRAIN_S = 120.0
 TAKE_BACK_S = 90.0
 
 
@@ -159,6 +160,38 @@ class Cluster:
         """
         await start(self.name, engine=self.engine, wait_s=wait_s, on_event=on_event)
 
+    async def add_node(
+        self,
+        role: Role | str = Role.WORKER,
+        *,
+        image: str = "",
+        wait_s: float = DEFAULT_WAIT_S,
+        on_event: Callback | Bus | None = None,
+    ) -> Node:
+        """Add a node to the cluster, and return it when it is Ready (`wait_s` 0: as soon as kubeadm has joined it).
+
+        Shape: `role` "worker", or "control-plane" in a cluster that was created with several of them; `image` empty: that of
+        the first control plane. It has the first name that is free, as the kind program would number it. This handle's `nodes`
+        are those of when it was made: `get` has the new one, too.
+        Raises: ClusterNotFound; ClusterError for another role, or a control plane where there is no balancer; ImageUnusable;
+        StepFailed; NotReady; EngineError. Cancellation: the node, and all that was made for it, is removed first; so it is for any error.
+        """
+        return await add_node(self.name, role=role, image=image, wait_s=wait_s, engine=self.engine, on_event=on_event)
+
+    async def remove_node(
+        self, node: str, *, timeout_s: float = DRAIN_S, force: bool = False, on_event: Callback | Bus | None = None
+    ) -> None:
+        """Drain a node, and remove it with all that is in it: its etcd member and place behind the balancer first, if it is a control plane.
+
+        Shape: pods are evicted as PodDisruptionBudgets allow, for at most `timeout_s` seconds; those of DaemonSets and static ones
+        end with the node. `force`: so do pods that nobody would make again, and those that could not be evicted in time. A node
+        that does not run, or whose container is gone already, is not drained.
+        Raises: ClusterNotFound; ClusterError for a node that is not there, is the last control plane, or has pods that nobody would
+        make again; NotReady with the pods that could not be evicted, and why: the node is as it was, then; StepFailed; EngineError.
+        Cancellation: ends it; the same again goes on.
+        """
+        await remove_node(self.name, node, timeout_s=timeout_s, force=force, engine=self.engine, on_event=on_event)
+
     async def export_logs(self, directory: Path | str, *, on_event: Callback | Bus | None = None) -> None:
         """Write the logs of all nodes, running or not, into a directory, laid out as kind does; it is made if it is not there.
 
@@ -264,6 +297,42 @@ async def start(
 
     async with _operation_on(name, engine, on_event) as (connection, bus):
         await start_cluster(connection, name, bus, wait_s=wait_s)
+
+
+async def add_node(
+    name: str,
+    *,
+    role: Role | str = Role.WORKER,
+    image: str = "",
+    wait_s: float = DEFAULT_WAIT_S,
+    engine: Engine | str | None = None,
+    on_event: Callback | Bus | None = None,
+) -> Node:
+    """As `Cluster.add_node`, by the cluster's name."""
+    from kindasync.cluster import _add
+    from kindasync.node import Node
+
+    if role not in (Role.WORKER, Role.CONTROL_PLANE):
+        raise ClusterError(f'there is no node of role "{role}"', hint=f'it is "{Role.WORKER}" or "{Role.CONTROL_PLANE}"')
+    async with _operation_on(name, engine, on_event) as (connection, bus):
+        container = await _add.add_node(connection, bus, name, role=Role(role), image=image, wait_s=wait_s)
+        return Node(engine=connection.engine, cluster=name, name=container.name, id=container.id, role=Role(role))
+
+
+async def remove_node(
+    name: str,
+    node: str,
+    *,
+    timeout_s: float = DRAIN_S,
+    force: bool = False,
+    engine: Engine | str | None = None,
+    on_event: Callback | Bus | None = None,
+) -> None:
+    """As `Cluster.remove_node`, by the cluster's name."""
+    from kindasync.cluster import _remove
+
+    async with _operation_on(name, engine, on_event) as (connection, bus):
+        await _remove.remove_node(connection, bus, name, node, timeout_s=timeout_s, force=force)
 
 
 async def export_logs(

@@ -8,6 +8,7 @@ from kindasync.docker.containers import ContainerSpec, PortBinding
 from kindasync.node._kubeadm import API_PORT
 
 CONFIG_PATH = "/kind/haproxy.cfg"
+RELOAD_SIGNAL = "SIGUSR2"  # haproxy's master reads its configuration again; connections stay with the worker that has them
 # TLS goes through untouched. A backend that does not answer twice is out within 3 s, with its connections: clients make new ones.
 # Backends are names, which Docker's resolver knows: a node that comes back with another address is found again.
 _CONFIG = """\

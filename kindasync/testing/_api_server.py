@@ -18,9 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
+
 from kindasync.testing._listener import Listener
 from kindasync.testing._nodes import Behaviour
-from kindasync.testing._protocol import Answer, chunk, head_of, read_body, read_head
+from kindasync.testing._protocol import Answer, Head, chunk, head_of, read_body, read_head
 
 # Of no use to anybody: this certificate is trusted by the clients of fakes, and this key is public.
 CERTIFICATE = """\
@@ -68,8 +70,9 @@ _CLUSTER_WIDE = ("Node", "Namespace", "StorageClass", "ClusterRole", "ClusterRol
 class FakeApiServer:
     """One control plane's API. `objects` are the documents that were posted; `requests` "METHOD path" of each request."""
 
-    def __init__(self, nodes: Callable[[], list[str]], behaviour: Behaviour) -> None:
+    def __init__(self, nodes: Callable[[], list[str]], kubeadm_conf: Callable[[], bytes], behaviour: Behaviour) -> None:
         self._nodes = nodes
+        self._kubeadm_conf = kubeadm_conf
         self._behaviour = behaviour
         self.objects: list[dict[str, Any]] = []
         self.requests: list[str] = []
@@ -92,13 +95,16 @@ class FakeApiServer:
                 status = next(self._behaviour.api_refuses.get(head.method, iter(())), None)
                 if status == 0:
                     break
-                answer = _refusal(status) if status else self._answer(head.method, head.path, json.loads(body) if body else {})
+                answer = _refusal(status) if status else self._answer(head, json.loads(body) if body else {})
                 answer.headers["Connection"] = "keep-alive"
                 writer.write(head_of(answer, api_version="") + answer.body)
                 await writer.drain()
         writer.close()
 
-    def _answer(self, method: str, path: str, document: dict[str, Any]) -> Answer:
+    def _answer(self, head: Head, document: dict[str, Any]) -> Answer:
+        method, path = head.method, head.path
+        if path.endswith("/eviction"):
+            return self._evict(document["metadata"]["name"])
         if method == "POST":
             name = (document["kind"], document["metadata"].get("namespace", ""), document["metadata"]["name"])
             if any((each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) == name for each in self.objects):
@@ -108,7 +114,28 @@ class FakeApiServer:
         if method == "GET" and (path == "/api/v1" or (path.startswith("/apis/") and path.count("/") == 3)):
             resources = [{"name": plural, "kind": kind, "namespaced": kind not in _CLUSTER_WIDE} for kind, plural in _RESOURCES.items()]
             return Answer.of_json({"kind": "APIResourceList", "resources": resources})
+        if method == "GET" and path == "/api/v1/nodes":
+            return Answer.of_json({"items": self._observed(path)})
+        if method == "GET" and path == "/api/v1/pods":
+            return Answer.of_json(
+                {
+                    "items": [
+                        pod for pod in self._behaviour.pods if f"spec.nodeName={pod['spec']['nodeName']}" in head.params["fieldSelector"]
+                    ]
+                }
+            )
+        if method == "GET" and path.endswith("/configmaps/kubeadm-config"):
+            documents = yaml.safe_load_all(self._kubeadm_conf())
+            (configuration,) = [each for each in documents if each["kind"] == "ClusterConfiguration"]
+            return Answer.of_json({"data": {"ClusterConfiguration": yaml.safe_dump(configuration)}})
         return Answer.of_json({"kind": "Status", "status": "Success"})
+
+    def _evict(self, name: str) -> Answer:
+        if name in self._behaviour.kept_pods:
+            message = "Cannot evict pod as it would violate the pod's disruption budget."
+            return Answer.of_json({"kind": "Status", "reason": "TooManyRequests", "message": message}, 429)
+        self._behaviour.pods[:] = [pod for pod in self._behaviour.pods if pod["metadata"]["name"] != name]
+        return Answer.of_json({"kind": "Status", "status": "Success"}, 201)
 
     async def _watch(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head_of(Answer(stream=_nothing()), api_version=""))

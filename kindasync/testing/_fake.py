@@ -339,7 +339,9 @@ class FakeEngine:
         """Give each control plane that has booted its API, and take it from those that ended."""
         for container in list(self._state.containers.values()):  # others come while an API starts
             if container.booted and container.running and container.api_socket and container.id not in self._apis:
-                self._apis[container.id] = FakeApiServer(partial(self._nodes_of, container), self.node)
+                self._apis[container.id] = FakeApiServer(
+                    partial(self._nodes_of, container), partial(self._kubeadm_conf_of, container), self.node
+                )
                 await self._apis[container.id].start(container.api_socket.dup())
         running = {container.id for container in self._state.containers.values() if container.running}
         for container_id in self._apis.keys() - running:
@@ -354,6 +356,12 @@ class FakeEngine:
             if other.labels.get(label) == container.labels.get(label) and not other.command
             if other is container or JOINED in other.files or "/etc/kubernetes/admin.conf" in other.files
         ]
+
+    def _kubeadm_conf_of(self, container: FakeContainer) -> bytes:
+        """The configuration with which kubeadm has made a control plane's, or balancer's, cluster."""
+        label = "io.x-k8s.kind.cluster"
+        mates = (other for other in self._state.containers.values() if other.labels.get(label) == container.labels.get(label))
+        return next((other.files["/kind/kubeadm.conf"] for other in mates if "/etc/kubernetes/admin.conf" in other.files), b"")
 
     def _due_fault(self, operation: str) -> _Fault | None:
         due = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kindasync.testing._images import FakeImage
 from kindasync.testing._programs import PROGRAMS, Program, ProgramResult
@@ -21,6 +22,7 @@ class Behaviour:
 
     `has_network`: else Nodes are registered, not Ready, and no pod is scheduled. `api_refuses`: by method, the statuses that
     the Kubernetes API gives to the next requests instead of doing them; 0 is a connection that is closed without an answer.
+    `pods`: Pod objects that the API has beside those that a create waits for; evicted ones go, but for those whose name is in `kept_pods`.
     `programs`: what execs run, by their first word; tests may replace some.
     """
 
@@ -31,6 +33,8 @@ class Behaviour:
     becomes_ready: bool = True
     has_network: bool = True
     api_refuses: dict[str, Iterator[int]] = field(default_factory=dict)
+    pods: list[dict[str, Any]] = field(default_factory=list)
+    kept_pods: set[str] = field(default_factory=set)
     programs: dict[str, Program] = field(default_factory=lambda: dict(_PROGRAMS))
 
 

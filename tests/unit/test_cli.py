@@ -64,6 +64,21 @@ def contexts(path: Path) -> list[str]:
 # -- create
 
 
+def test_a_node_is_added_and_removed(run: Run, fake: FakeEngine) -> None:
+    """Its name is all that goes to stdout, for what runs next; with `--events json`, the events do."""
+    run("create", "cluster", "--name", "demo")
+
+    added = run("add", "node", "--name", "demo")
+    again = run("add", "node", "--name", "demo", "--events", "json", "--wait", "0s")
+    removed = run("remove", "node", "demo-worker", "--name", "demo", "--timeout", "10s")
+
+    assert (added.code, added.out) == (0, "demo-worker\n")
+    assert (again.code, again.events[-1]["event"], again.events[-1]["node"]) == (0, "NodeJoined", "demo-worker2")
+    assert (removed.code, removed.out) == (0, "")
+    assert "demo-worker: drained" in removed.err
+    assert set(fake.containers) == {NODE, "demo-worker2"}
+
+
 def test_create_tells_its_progress_and_sets_the_context(run: Run, fake: FakeEngine, home: Path) -> None:
     """All on stderr, as kind does: there is nothing to be piped."""
     ran = run("create", "cluster", "--name", "demo")

@@ -1,0 +1,50 @@
+"""kindasync add node and remove node."""
+
+from __future__ import annotations
+
+import click
+
+from kindasync.cli import _options
+from kindasync.cli._main import Settings
+from kindasync.cli._progress import listener
+from kindasync.cli._running import run
+
+
+@click.command("node")
+@_options.name
+@click.option("--role", type=click.Choice(["worker", "control-plane"]), default="worker", show_default=True, help="What the node is to be.")
+@click.option("--image", default="", help="The node image. [default: that of the first control plane]")
+@_options.wait
+@_options.events
+@click.pass_obj
+def add_node(settings: Settings, name: str, role: str, image: str, wait_s: float, events_format: str | None) -> None:
+    """Add a node to a cluster that is there, and print its name. It has the first name that is free.
+
+    \b
+    kindasync add node
+    kindasync add node --name ci --role control-plane
+    """
+    from kindasync.cluster import add_node
+
+    with listener(f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+        node = run(lambda: add_node(name, role=role, image=image, wait_s=wait_s, on_event=on_event))
+    if events_format is None:
+        click.echo(node.name)
+
+
+@click.command("node")
+@click.argument("node")
+@_options.name
+@click.option("--timeout", "timeout_s", type=_options.Duration(), default="2m", show_default=True, help="How long pods have time to leave.")
+@click.option("--force", is_flag=True, help="Remove it also with pods that nobody would make again, or that cannot be evicted in time.")
+@_options.events
+@click.pass_obj
+def remove_node(settings: Settings, node: str, name: str, timeout_s: float, force: bool, events_format: str | None) -> None:
+    """Drain a node, and remove it from its cluster.
+
+    Pods are evicted as PodDisruptionBudgets allow; those of DaemonSets end with the node.
+    """
+    from kindasync.cluster import remove_node
+
+    with listener(f'Removing node {node} from cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+        run(lambda: remove_node(name, node, timeout_s=timeout_s, force=force, on_event=on_event))

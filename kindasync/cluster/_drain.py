@@ -1,0 +1,121 @@
+"""Drain: the pods of a node that is to be removed, evicted as `kubectl drain` does, as far as PodDisruptionBudgets allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from kindasync import events
+from kindasync.cluster._api import ApiRefused, ClusterApi
+from kindasync.cluster._run import Run
+from kindasync.errors import ClusterError, NotReady
+
+EVICT_AGAIN_S = 0.5
+FORCE = "--force removes the node all the same (in Python: force=True)"
+_MIRROR = "kubernetes.io/config.mirror"
+Pod = Mapping[str, Any]
+
+
+async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force: bool) -> None:
+    """Cordon a node, and evict its pods; those of DaemonSets, and static ones, end with the node.
+
+    `force`: pods that nobody makes again go, too, and those that cannot be evicted in time are told, and left to end with the node.
+    Raises: ClusterError for pods that nobody makes again, before any is evicted; NotReady with those that are left after
+    `timeout_s`, and why. Pods can be placed on the node again, then.
+    """
+    began = run.bus.elapsed_s()
+    lost = [_name(pod) for pod in await _evictable(api, node) if is_bare(pod)]
+    if lost and not force:
+        raise ClusterError(
+            f"node {node} has pods that nobody would make again", why=", ".join(lost), hint=f"delete them, or have them go: {FORCE}"
+        )
+    await _set_unschedulable(api, node, True)
+    run.emit(events.NodeCordoned, node=node)
+    reasons: dict[str, str] = {}
+    try:
+        with anyio.fail_after(timeout_s):
+            await _evict_all(run, api, node, reasons)
+    except TimeoutError as error:
+        left = "; ".join(f"{pod}: {reason}" for pod, reason in reasons.items())
+        if not force:
+            await _set_unschedulable(api, node, False)
+            raise NotReady(
+                f"the pods of node {node} to leave it", left, after_s=timeout_s, hint=f"a longer --timeout may do; {FORCE}"
+            ) from error
+        run.emit(events.Warned, node=node, message=f"pods that could not be evicted end with the node: {left}")
+    else:
+        run.emit(events.NodeDrained, node=node, since=began)
+
+
+async def _evict_all(run: Run, api: ClusterApi, node: str, reasons: dict[str, str]) -> None:
+    """Evict again and again what is left; `reasons`: why each still is. Nothing tells when a budget allows the next one."""
+    evicted: set[str] = set()
+    while pods := await _evictable(api, node):
+        for name in reasons.keys() - {_name(pod) for pod in pods}:
+            del reasons[name]
+        for pod in pods:
+            name = _name(pod)
+            if pod["metadata"].get("deletionTimestamp"):
+                reasons[name] = "it takes its time to end"
+                continue
+            refusal = await _evict(api, pod)
+            reasons[name] = refusal or "it takes its time to end"
+            if not refusal and pod["metadata"]["uid"] not in evicted:
+                evicted.add(pod["metadata"]["uid"])
+                run.emit(events.PodEvicted, node=node, pod=name)
+        await anyio.sleep(EVICT_AGAIN_S)
+
+
+async def _evict(api: ClusterApi, pod: Pod) -> str:
+    """Ask for one eviction; why it was refused, if a budget forbids it for now."""
+    metadata = {"name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": metadata,
+        "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}},
+    }
+    try:
+        await api.request("POST", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/eviction", eviction)
+    except ApiRefused as error:
+        if error.status == 429:
+            return error.why
+        if error.status not in (404, 409):  # it is gone, or another one has its name
+            raise
+    return ""
+
+
+async def _evictable(api: ClusterApi, node: str) -> Sequence[Pod]:
+    return [pod for pod in await pods_of(api, node) if not is_bound(pod)]
+
+
+async def pods_of(api: ClusterApi, node: str) -> Sequence[Pod]:
+    """All pods on a node."""
+    reply = await api.insist("GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")
+    pods: Sequence[Pod] = reply["items"]
+    return pods
+
+
+def is_bound(pod: Pod) -> bool:
+    """Whether a pod belongs to its node: a static one, or one of a DaemonSet."""
+    return _MIRROR in (pod["metadata"].get("annotations") or {}) or (_controller(pod) or {}).get("kind") == "DaemonSet"
+
+
+def is_bare(pod: Pod) -> bool:
+    """Whether a pod that has not ended would not be made again."""
+    return not _controller(pod) and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+
+
+def _controller(pod: Pod) -> Mapping[str, Any] | None:
+    return next((owner for owner in pod["metadata"].get("ownerReferences") or () if owner.get("controller")), None)
+
+
+def _name(pod: Pod) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+async def _set_unschedulable(api: ClusterApi, node: str, value: bool) -> None:
+    patch = {"spec": {"unschedulable": value or None}}
+    await api.insist("PATCH", f"/api/v1/nodes/{node}", patch, content_type="application/merge-patch+json")
