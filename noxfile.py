@@ -63,7 +63,7 @@ def engine(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", "-m", "cluster and not stress and not remote", *session.posargs)
+    session.run("pytest", "-m", "cluster and not stress and not remote and not podman", *session.posargs)
 
 
 @nox.session
@@ -75,9 +75,11 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Create beside the kind program, on the same image, in one run."""
+    """Creates and loads beside the kind program, on the same image, in one run. With a name first, `-- load --runs 7`: one of them."""
     session.install("-e", ".")
-    session.run("python", "benchmarks/create.py", *session.posargs)
+    one = session.posargs[:1] in (["create"], ["load"])
+    for name in session.posargs[:1] if one else ["create", "load"]:
+        session.run("python", f"benchmarks/{name}.py", *session.posargs[one:])
 
 
 @nox.session
@@ -92,6 +94,13 @@ def remote(session: nox.Session) -> None:
     """The tests with real clusters, on a second Engine over tcp and TLS that shares nothing with this machine. Needs root."""
     session.install("-e", ".", *TEST)
     session.run("python", "-m", "tests.cluster.remote", "pytest", "-m", "cluster and not stress", *session.posargs)
+
+
+@nox.session
+def podman(session: nox.Session) -> None:
+    """A cluster on Podman's compatible socket, with a storage of its own. Needs root, and Podman on PATH."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "podman", *session.posargs)
 
 
 @nox.session

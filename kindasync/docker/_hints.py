@@ -24,6 +24,7 @@ class Refusal(Enum):
     NETWORK_IN_USE = auto()
     DISK_FULL = auto()
     OUT_OF_INOTIFY = auto()
+    LIMIT_REFUSED = auto()
     NO_PRIVILEGE = auto()
     NO_COMMAND = auto()
     UNAUTHORIZED = auto()
@@ -90,6 +91,11 @@ _TABLE = (
         Refusal.DISK_FULL,
         ("no space left on device", "disk quota exceeded"),
         "free disk space on the Engine's host (docker system df shows what uses it)",
+    ),
+    _Row(
+        Refusal.LIMIT_REFUSED,  # before NO_PRIVILEGE: a missing CAP_SYS_RESOURCE again, but one that can be done without
+        ("error setting rlimit", "`rlimit_"),
+        "give Podman limits that it may set, those of `ulimit -Hn` and -Hu: default_ulimits in containers.conf",
     ),
     _Row(
         Refusal.NO_PRIVILEGE,

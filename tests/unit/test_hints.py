@@ -76,6 +76,10 @@ MESSAGES = {
         "failed to create task for container: too many open files: unknown",
         "inotify_add_watch /sys/fs/cgroup/memory.events: no space left on device",  # the kernel's words for it, with the disk empty
     ],
+    Refusal.LIMIT_REFUSED: [
+        "runc: runc create failed: unable to start container process: error setting rlimits for ready process: error setting rlimit type 7: operation not permitted: OCI permission denied",  # Podman 4.3, runc 1.1
+        "crun: setrlimit `RLIMIT_NPROC`: Operation not permitted: OCI permission denied",  # Podman 4.3, crun 1.8
+    ],
     Refusal.NO_PRIVILEGE: [
         "runc create failed: unable to start container process: unable to apply caps: operation not permitted: unknown",
     ],
