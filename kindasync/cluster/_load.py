@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-import tomllib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import anyio
 
 from kindasync.cluster._lookup import existing_members, is_node
 from kindasync.docker import Connection
-from kindasync.docker.archives import put_archive
 from kindasync.docker.containers import Container
-from kindasync.docker.execs import ExecResult, container_exec
 from kindasync.docker.images import Image, image_get, image_inspect
 from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotFound, StepFailed
 from kindasync.events import Bus, LoadProgress, NodeLoaded
 from kindasync.events import StepFailed as StepFailedEvent
+from kindasync.node._containerd import CTR, import_archive, run
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -32,8 +27,6 @@ if TYPE_CHECKING:
 AHEAD = 8  # pieces of the stream that a node may be ahead of the slowest
 _REPORT_BYTES = 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
-_LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
-_CTR = ("ctr", "--namespace=k8s.io", "images")
 Source = AbstractAsyncContextManager[AsyncIterator[bytes]]
 
 
@@ -96,11 +89,14 @@ async def load_images(connection: Connection, bus: Bus, cluster: str, references
     async def look(node: Container) -> None:
         began = bus.elapsed_s()
         try:
-            if await has_all(connection, node, images, facts):
-                load.loaded(node, began, skipped=True)
-            else:
+            names = names_to_give(images, await held(connection, node, facts))
+            if names is None:
                 lacking.append(node)
-        except (ExecFailed, ValueError):  # it cannot say what it has
+                return
+            for name, handle in names.items():
+                await run(connection, node.name, [*CTR, "images", "tag", "--force", handle, name])
+            load.loaded(node, began, skipped=True)
+        except (ExecFailed, ValueError):  # it cannot say what it has, or not give it another name
             lacking.append(node)
         except KindasyncError as error:
             failures.note(node, error)
@@ -199,29 +195,38 @@ def is_named(reference: str, image: Image) -> bool:
     return normalised(reference) in {normalised(tag) for tag in image.tags}
 
 
-async def has_all(connection: Connection, node: Container, images: dict[str, Image], facts: EngineFacts) -> bool:
-    """Whether a node has just these images, under these names.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An image in a node. `id` as the Engine says it; `name` is empty for one that has none; `handle` is what ctr knows it by."""
+
+    name: str
+    id: str
+    handle: str
+
+
+async def held(connection: Connection, node: Container, facts: EngineFacts) -> list[Held]:
+    """What a node has. Raises: ExecFailed; ValueError if it cannot say.
 
     An image's ID is the digest of its configuration where the Engine has its classic store, and that of its manifest or index
     where it has containerd's: the node is asked for the same.
     """
     if facts.containerd_store:
-        listed = await run(connection, node, [*_CTR, "list"])
-        has = {(fields[0], fields[2]) for line in listed.text.splitlines()[1:] if len(fields := line.split()) > 2}
-    else:
-        listed = await run(connection, node, ["crictl", "images", "-o", "json"])
-        has = {(tag, image["id"]) for image in json.loads(listed.text).get("images") or () for tag in image.get("repoTags") or ()}
-        has |= {("", image["id"]) for image in json.loads(listed.text).get("images") or ()}
-    return all((normalised(reference) if is_named(reference, image) else "", image.id) in has for reference, image in images.items())
+        listed = await run(connection, node.name, [*CTR, "images", "list"])
+        rows = [fields for line in listed.text.splitlines()[1:] if len(fields := line.split()) > 2]
+        return [Held(fields[0], fields[2], fields[0]) for fields in rows]
+    listed = await run(connection, node.name, ["crictl", "images", "-o", "json"])
+    images = json.loads(listed.text).get("images") or ()
+    return [Held(tag, image["id"], image["id"]) for image in images for tag in (*(image.get("repoTags") or ()), "")]
 
 
-async def run(connection: Connection, node: Container, argv: Sequence[str], *, stdin: AsyncIterator[bytes] | None = None) -> ExecResult:
-    """Run a program in a node. Raises: ExecFailed; Conflict if the node does not run."""
-    result = await container_exec(connection, node.name, argv, stdin=stdin)
-    if result.exit_code:
-        lines = [line for line in result.tail().splitlines() if "level=warning" not in line]  # containerd's, of the host's cgroups
-        raise ExecFailed(node.name, argv, result.exit_code, "\n".join(lines))
-    return result
+def names_to_give(images: dict[str, Image], has: Sequence[Held]) -> dict[str, str] | None:
+    """The names that a node lacks for images that it has, and what it knows those by; None if it lacks an image."""
+    handles = {each.id: each.handle for each in has}
+    if any(image.id not in handles for image in images.values()):
+        return None
+    there = {(each.name, each.id) for each in has}
+    named = {normalised(reference): image.id for reference, image in images.items() if is_named(reference, image)}
+    return {name: handles[image_id] for name, image_id in named.items() if (name, image_id) not in there}
 
 
 # -- one stream into all of them
@@ -262,34 +267,11 @@ async def _import_in(load: Load, node: Container, receive: MemoryObjectReceiveSt
     began = load.bus.elapsed_s()
     with receive:
         try:
-            argv = [
-                *_CTR,
-                "import",
-                *await import_options(load.connection, node),
-                *(["--digests"] if load.digests else []),
-                "-",
-            ]
-            share = _reported(load, node, receive)
-            if load.connection.engine.endpoint.tls:
-                await _import_by_files(load.connection, node, argv, share)
-            else:
-                await run(load.connection, node, argv, stdin=share)
+            await import_archive(load.connection, node.name, _reported(load, node, receive), digests=load.digests)
         except KindasyncError as error:
             failures.note(node, error)
         else:
             load.loaded(node, began)
-
-
-async def _import_by_files(connection: Connection, node: Container, argv: Sequence[str], share: AsyncIterator[bytes]) -> None:
-    """As an import from stdin, which over TLS nothing could end: unpacked into the node, and packed again there."""
-    directory = f"/kind/load-{token_hex(4)}"
-    await run(connection, node, ["mkdir", directory])
-    try:
-        await put_archive(connection, node.name, directory, share, timeout_s=math.inf)
-        await run(connection, node, ["sh", "-c", f"tar -C {directory} -cf - . | {' '.join(argv)}"])
-    finally:
-        with anyio.move_on_after(10, shield=True), suppress(KindasyncError):
-            await container_exec(connection, node.name, ["rm", "-rf", directory])
 
 
 async def _reported(load: Load, node: Container, receive: MemoryObjectReceiveStream[bytes]) -> AsyncIterator[bytes]:
@@ -306,21 +288,3 @@ async def _reported(load: Load, node: Container, receive: MemoryObjectReceiveStr
             told = taken
             tell()
     tell()
-
-
-async def import_options(connection: Connection, node: Container) -> list[str]:
-    """What `ctr images import` is to be told in this node, by its containerd's configuration.
-
-    The snapshotter that its pods use: an image that is unpacked for another one would be unpacked twice. And from containerd 2 on
-    (configuration version 3) to import as older ones do: its transfer service takes twice as long (measured, 2.4).
-    """
-    result = await container_exec(connection, node.name, ["containerd", "config", "dump"])
-    try:
-        config = tomllib.loads(result.text) if not result.exit_code else {}
-        plugins = config.get("plugins", {})
-        images = plugins.get("io.containerd.cri.v1.images") or plugins.get("io.containerd.grpc.v1.cri", {}).get("containerd", {})
-        said, version = str(images.get("snapshotter") or ""), int(config.get("version", 0))
-    except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError):
-        said, version = "", 0
-    options = [f"--snapshotter={said if re.fullmatch(r'[A-Za-z0-9_-]+', said) else 'overlayfs'}"]
-    return [*options, "--local"] if version > _LAST_WITHOUT_TRANSFER else options

@@ -18,11 +18,15 @@ from kubernetes_asyncio.client import CoreV1Api
 from kindasync import Cluster, Engine
 from kindasync.cluster._namespaces import make_namespace, remove_namespace
 from kindasync.docker.containers import container_list
+from kindasync.docker.images import image_load, image_remove, image_tag
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
 from kindasync.docker.volumes import volume_list
+from kindasync.errors import NotFound
+from tests.cluster.archives import REFERENCE, write_image_archive
 
 BUSYBOX = "docker.io/kindasync/busybox:trixie"  # in every node image of ours
+APP = "kindasync-tests-app:1"  # as users write it, without registry
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -145,3 +149,45 @@ async def pod_is(core: CoreV1Api, namespace: str, name: str, wanted: Callable[[A
                 if wanted(last):
                     return
     raise AssertionError(f"pod {name} is not as wanted after {timeout_s:g} s: {last}")
+
+
+# -- an image that no node has
+
+
+@pytest.fixture(scope="session")
+async def archive(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image archive, with REFERENCE."""
+    path = tmp_path_factory.mktemp("archive") / "image.tar"
+    await write_image_archive(path)
+    return path
+
+
+@pytest.fixture
+async def app(archive: Path) -> AsyncIterator[str]:
+    """APP, in the Engine."""
+    async with Engine.of(None).connect() as connection:
+        await image_load(connection, pieces_of(archive.read_bytes()))
+        await image_tag(connection, REFERENCE, APP)
+        try:
+            yield APP
+        finally:
+            for reference in (APP, REFERENCE):
+                try:
+                    await image_remove(connection, reference)
+                except NotFound:
+                    continue
+
+
+async def pieces_of(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def runs_everywhere(cluster: Cluster, image: str, prefix: str) -> None:
+    """A pod of the image runs on each node, which may not pull."""
+    async with cluster.client() as api:
+        core = CoreV1Api(api)
+        for index, node in enumerate(cluster.nodes):
+            document = pod(f"{prefix}-{index}", ["sh", "-c", "echo here"], nodeName=node.name, container={"image": image})
+            await core.create_namespaced_pod("default", document)
+        for index, _ in enumerate(cluster.nodes):
+            assert await pod_ends(core, "default", f"{prefix}-{index}") == ("Succeeded", "here\n")

@@ -6,19 +6,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, Engine, events
 from kindasync.docker.containers import container_stop
-from kindasync.docker.images import image_import, image_load, image_remove, image_tag
-from kindasync.errors import ClusterError, NotFound, StepFailed
+from kindasync.docker.images import image_import
+from kindasync.errors import ClusterError, StepFailed
 from kindasync.node._files import tar_of
-from tests.cluster.archives import REFERENCE, write_image_archive
-from tests.cluster.conftest import pod, pod_ends, run_cli
+from tests.cluster.archives import REFERENCE
+from tests.cluster.conftest import pieces_of, run_cli, runs_everywhere
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
-APP = "kindasync-tests-app:1"  # as users write it, without registry
 TWO_NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
 
 
@@ -27,45 +25,6 @@ async def two_nodes(anyio_backend: str) -> AsyncIterator[Cluster]:
     """One control plane, one worker."""
     async with Cluster.running(TWO_NODES) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-async def archive(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image archive, with REFERENCE."""
-    path = tmp_path_factory.mktemp("archive") / "image.tar"
-    await write_image_archive(path)
-    return path
-
-
-@pytest.fixture
-async def app(archive: Path) -> AsyncIterator[str]:
-    """APP, in the Engine."""
-    async with Engine.of(None).connect() as connection:
-        await image_load(connection, pieces_of(archive.read_bytes()))
-        await image_tag(connection, REFERENCE, APP)
-        try:
-            yield APP
-        finally:
-            for reference in (APP, REFERENCE):
-                try:
-                    await image_remove(connection, reference)
-                except NotFound:
-                    continue
-
-
-async def pieces_of(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
-async def runs_everywhere(cluster: Cluster, image: str, prefix: str) -> None:
-    """A pod of the image runs on each node, which may not pull."""
-    async with cluster.client() as api:
-        core = CoreV1Api(api)
-        for index, node in enumerate(cluster.nodes):
-            document = pod(f"{prefix}-{index}", ["sh", "-c", "echo here"], nodeName=node.name, container={"image": image})
-            await core.create_namespaced_pod("default", document)
-        for index, _ in enumerate(cluster.nodes):
-            assert await pod_ends(core, "default", f"{prefix}-{index}") == ("Succeeded", "here\n")
 
 
 async def test_an_image_of_the_engine_is_loaded_once(two_nodes: Cluster, app: str) -> None:

@@ -12,35 +12,56 @@ import pytest
 from kindasync import Cluster, ClusterNotFound
 from kindasync import events as told
 from kindasync.cli._main import main
-from kindasync.cluster._load import normalised
+from kindasync.cluster._load import Held, names_to_give, normalised
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_stop
+from kindasync.docker.images import Image
 from kindasync.errors import ClusterError, ConnectionLost, StepFailed
+from kindasync.node._containerd import Containerd, containerd_from
+from kindasync.node._files import tar_of
 from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
 from tests.unit.recording import Recording
 
 pytestmark = pytest.mark.anyio
 
 NODE, WORKER = "demo-control-plane", "demo-worker"
+CONFIG = b"root = '/store'\nversion = 4\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n"
 TWO_NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
 APP = FakeImage(reference="app:1", files={"/app": b"x" * 3_000_000})
 
 
 class Containerds:
-    """The containerd of each node, as far as loading goes. `imported`: what each was given; `has`: what crictl lists; `refuses`: nodes where imports fail."""
+    """The containerd of each node, as far as loading goes. `imported`: the files of each archive; `has`: what crictl lists; `refuses`: nodes where imports fail."""
 
     def __init__(self) -> None:
-        self.imported: dict[str, list[bytes]] = {}
-        self.argv: list[Sequence[str]] = []
+        self.imported: dict[str, list[dict[str, bytes]]] = {}
+        self.imports: list[Sequence[str]] = []
+        self.tags: dict[str, list[Sequence[str]]] = {}
         self.has: dict[str, list[dict[str, Any]]] = {}
         self.refuses: set[str] = set()
 
-    def ctr(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
-        self.argv.append(argv)
+    def mkdir(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        container.directories.add(argv[1])
+        return ProgramResult()
+
+    def rm(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        container.directories.remove(argv[2])
+        for path in [path for path in container.files if path.startswith(argv[2])]:
+            del container.files[path]
+        return ProgramResult()
+
+    def sh(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        self.imports.append(argv[4:])
         if container.name in self.refuses:
             return ProgramResult(exit_code=1, stderr=b"ctr: no space left on device\n")
-        self.imported.setdefault(container.name, []).append(stdin)
+        (directory,) = (path for path in container.directories if path.startswith("/store/kindasync-load-"))
+        files = {path.removeprefix(f"{directory}/"): content for path, content in container.files.items() if path.startswith(directory)}
+        self.imported.setdefault(container.name, []).append(files)
         return ProgramResult()
+
+    def ctr(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        self.tags.setdefault(container.name, []).append(argv[2:])
+        return ProgramResult(exit_code=1 if container.name in self.refuses else 0)
 
     def crictl(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
         return ProgramResult(stdout=json.dumps({"images": self.has.get(container.name, [])}).encode())
@@ -51,9 +72,12 @@ def programs(fake: FakeEngine) -> Containerds:
     """Those of all nodes. The Engine has the image app:1."""
     programs = Containerds()
     fake.node.programs |= {
+        "mkdir": programs.mkdir,
+        "rm": programs.rm,
+        "sh": programs.sh,
         "ctr": programs.ctr,
         "crictl": programs.crictl,
-        "containerd": lambda *_: ProgramResult(stdout=b"version = 4\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n"),
+        "containerd": lambda *_: ProgramResult(stdout=CONFIG),
     }
     fake.images["app:1"] = APP
     return programs
@@ -90,16 +114,58 @@ def test_references_as_containerd_has_them(reference: str, expected: str) -> Non
     assert normalised(reference) == expected
 
 
+@pytest.mark.parametrize(
+    ("dump", "expected"),
+    [
+        (CONFIG.decode(), Containerd(root="/store", snapshotter="native", has_transfer=True)),
+        ("version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'fuse-overlayfs'", Containerd(snapshotter="fuse-overlayfs")),
+        ("version = 3\nroot = 'relative'", Containerd(has_transfer=True)),
+        ("version = 3\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = '; rm'", Containerd(has_transfer=True)),
+        ("", Containerd()),
+        ("version = 'x'", Containerd()),
+        ("plugins = 1", Containerd()),
+        ("no toml", Containerd()),
+    ],
+)  # fmt: skip
+def test_what_a_configuration_says_of_imports(dump: str, expected: Containerd) -> None:
+    """Of containerd 1 and 2; defaults where it cannot be understood."""
+    assert containerd_from(dump) == expected
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        ([], None),
+        ([Held("docker.io/library/app:1", "sha256:other", "sha256:other")], None),
+        ([Held("docker.io/library/app:1", "sha256:a", "sha256:a")], {}),
+        ([Held("", "sha256:a", "sha256:a")], {"docker.io/library/app:1": "sha256:a"}),
+        ([Held("docker.io/library/b:2", "sha256:a", "docker.io/library/b:2")], {"docker.io/library/app:1": "docker.io/library/b:2"}),
+    ],
+)
+def test_names_that_a_node_lacks(has: list[Held], expected: dict[str, str] | None) -> None:
+    """None where it lacks the image itself."""
+    assert names_to_give({"app:1": Image(id="sha256:a", tags=("app:1",), digests=(), labels={})}, has) == expected
+
+
+def test_an_image_without_a_name_needs_none() -> None:
+    """One that was asked for by its ID."""
+    assert names_to_give({"sha256:a": Image(id="sha256:a", tags=(), digests=(), labels={})}, [Held("", "sha256:a", "sha256:a")]) == {}
+
+
 async def test_one_export_goes_to_all_nodes(fake: FakeEngine, containerds: Containerds) -> None:
-    """The same bytes to each, unpacked for the snapshotter that it uses."""
+    """The same files to each, unpacked for the snapshotter that it uses. They are gone from the node afterwards."""
     events = Recording()
 
     await (await demo(fake)).load_image("app:1", on_event=events.keep)
 
     assert len(fake.requests_of("ImageGetAll")) == 1
     assert containerds.imported[NODE] == containerds.imported[WORKER]
-    assert len(containerds.imported[NODE][0]) > 3_000_000
-    assert set(map(tuple, containerds.argv)) == {("ctr", "--namespace=k8s.io", "images", "import", "--snapshotter=native", "--local", "-")}
+    assert sum(map(len, containerds.imported[NODE][0].values())) > 3_000_000
+    store = "/store/io.containerd.content.v1.content"
+    assert set(map(tuple, containerds.imports)) == {
+        (store, "ctr", "--namespace=k8s.io", "images", "import", "--snapshotter=native", "--local", "-")
+    }
+    assert not [path for node in (NODE, WORKER) for path in fake.containers[node].files if path.startswith("/store")]
     loaded = [event for event in events if isinstance(event, told.NodeLoaded)]
     assert {(event.node, event.images, event.skipped) for event in loaded} == {(NODE, ("app:1",), False), (WORKER, ("app:1",), False)}
 
@@ -112,6 +178,20 @@ async def test_nodes_that_have_the_image_are_left_alone(fake: FakeEngine, contai
     await (await demo(fake)).load_image("app:1")
 
     assert list(containerds.imported) == [WORKER]
+
+
+async def test_an_image_of_another_name_gets_a_further_one(fake: FakeEngine, containerds: Containerds) -> None:
+    """What is there already is not loaded for its name; it is where the name cannot be given."""
+    containerds.has = {name: [{"id": APP.id, "repoTags": ["docker.io/library/older:1"]}] for name in (NODE, WORKER)}
+    containerds.refuses = {WORKER}
+
+    with pytest.raises(StepFailed):
+        await (await demo(fake)).load_image("app:1")
+
+    tag = ["images", "tag", "--force", APP.id, "docker.io/library/app:1"]
+    assert containerds.tags == {NODE: [tag], WORKER: [tag]}
+    assert containerds.imported == {}
+    assert len(containerds.imports) == 1
 
 
 async def test_nothing_is_exported_where_nothing_is_lacking(fake: FakeEngine, containerds: Containerds) -> None:
@@ -127,7 +207,7 @@ async def test_an_image_by_its_id_gets_a_name_of_its_digest(fake: FakeEngine, co
     """Its export has none."""
     await (await demo(fake)).load_image(APP.id)
 
-    assert all("--digests" in argv for argv in containerds.argv)
+    assert all("--digests" in argv for argv in containerds.imports)
 
 
 async def test_all_unknown_images_are_named(fake: FakeEngine, containerds: Containerds) -> None:
@@ -187,16 +267,16 @@ async def test_an_export_that_breaks_is_not_the_end_of_an_archive(fake: FakeEngi
 async def test_an_archive_is_given_as_it_is(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
     """Whatever is in it, containerd reads it; progress tells its size."""
     archive = tmp_path / "images.tar"
-    archive.write_bytes(b"archive" * 500_000)
+    archive.write_bytes(tar_of({"/index.json": b"index" * 700_000}))
     events = Recording()
 
     await (await demo(fake)).load_archive(archive, on_event=events.keep)
 
-    assert containerds.imported == {NODE: [archive.read_bytes()], WORKER: [archive.read_bytes()]}
+    assert containerds.imported == {name: [{"index.json": b"index" * 700_000}] for name in (NODE, WORKER)}
     ends = [event for event in events if isinstance(event, told.LoadProgress) and event.current == event.total]
     assert {(event.node, event.subject, event.total) for event in ends} == {
-        (NODE, "images.tar", 3_500_000),
-        (WORKER, "images.tar", 3_500_000),
+        (NODE, "images.tar", archive.stat().st_size),
+        (WORKER, "images.tar", archive.stat().st_size),
     }
 
 
@@ -231,7 +311,7 @@ def test_the_commands(
     """kind's names and ours; nothing on stdout."""
     monkeypatch.setenv("DOCKER_HOST", fake.url)
     monkeypatch.chdir(tmp_path)
-    Path("images.tar").write_bytes(b"archive")
+    Path("images.tar").write_bytes(tar_of({"/index.json": b"index"}))
     main(["create", "cluster", "--name", "demo"])
     capsys.readouterr()
 

@@ -1,0 +1,105 @@
+"""containerd of a node: archives of images, brought into its store."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_hex
+
+import anyio
+
+from kindasync.docker import Connection
+from kindasync.docker.archives import put_archive
+from kindasync.docker.execs import ExecResult, container_exec
+from kindasync.errors import ExecFailed, KindasyncError
+
+CTR = ("ctr", "--namespace=k8s.io")
+CONTENT = "io.containerd.content.v1.content"  # where its store keeps content, below its root
+_ROOT = "/var/lib/containerd"
+_LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
+
+# Imports an archive that lies unpacked in the current directory. Big layers do not go through containerd's API, which takes most of an
+# import's time: once their digests were verified, the store gets them as further names of the files that are here, and is told of them
+# (`ctr content ingest` then reads nothing). An import without them follows; unpacking verifies them again. containerd may meanwhile have
+# collected a layer that no image refers to yet: then the import gets all of them. $1: the store; the rest: the import.
+_IMPORT = """
+store=$1
+shift
+for layer in blobs/sha256/*; do
+  digest=${layer##*/}
+  [ -f "$layer" ] && [ ! -L "$layer" ] && [ "$(stat -c %s "$layer")" -gt 1000000 ] || continue
+  echo "$digest  $layer" | sha256sum --check --status 2>/dev/null || continue
+  chmod 444 "$layer" && ln -T "$layer" "$store/blobs/sha256/$digest" 2>/dev/null
+  ctr --namespace=k8s.io content ingest --expected-digest="sha256:$digest" --expected-size="$(stat -c %s "$layer")" "kindasync-$digest" \
+    <"$layer" >/dev/null 2>&1 && echo "./$layer" >>known
+done
+if [ -s known ]; then
+  tar --create --exclude=./known --exclude-from=known . | "$@" && exit
+fi
+tar --create --exclude=./known . | "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containerd:
+    """A node's containerd, as far as its configuration matters for imports."""
+
+    root: str = _ROOT
+    snapshotter: str = "overlayfs"
+    has_transfer: bool = False
+
+    def import_argv(self, *, digests: bool) -> list[str]:
+        """What imports an archive from stdin.
+
+        For the snapshotter that its pods use: an image that is unpacked for another one would be unpacked twice. And as containerd
+        before 2 does: its transfer service takes twice as long (measured, 2.4).
+        """
+        options = [*(["--local"] if self.has_transfer else []), *(["--digests"] if digests else [])]
+        return [*CTR, "images", "import", f"--snapshotter={self.snapshotter}", *options, "-"]
+
+
+def containerd_from(dump: str) -> Containerd:
+    """What `containerd config dump` says; defaults for what cannot be understood."""
+    try:
+        config = tomllib.loads(dump)
+        plugins = config.get("plugins", {})
+        images = plugins.get("io.containerd.cri.v1.images") or plugins.get("io.containerd.grpc.v1.cri", {}).get("containerd", {})
+        snapshotter, version, root = images.get("snapshotter"), int(config.get("version", 0)), config.get("root")
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError):
+        return Containerd()
+    return Containerd(
+        root=root if isinstance(root, str) and root.startswith("/") else _ROOT,
+        snapshotter=snapshotter if isinstance(snapshotter, str) and re.fullmatch(r"[A-Za-z0-9_-]+", snapshotter) else "overlayfs",
+        has_transfer=version > _LAST_WITHOUT_TRANSFER,
+    )
+
+
+async def import_archive(connection: Connection, node: str, archive: AsyncIterator[bytes], *, digests: bool) -> None:
+    """Import an archive of images (docker or OCI layout, compressed or not), as it comes.
+
+    Shape: `digests`: an image without a name gets one of its digest.
+    Raises: ExecFailed with containerd's words; ApiError for what is no archive; Conflict if the node does not run.
+    """
+    containerd = containerd_from((await container_exec(connection, node, ["containerd", "config", "dump"])).text)
+    directory = f"{containerd.root}/kindasync-load-{token_hex(4)}"  # on the disk of its store
+    await run(connection, node, ["mkdir", directory])
+    try:
+        await put_archive(connection, node, directory, archive, timeout_s=math.inf)
+        argv = ["sh", "-c", _IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
+        await run(connection, node, argv, working_dir=directory)
+    finally:
+        with anyio.move_on_after(10, shield=True), suppress(KindasyncError):
+            await container_exec(connection, node, ["rm", "-rf", directory])
+
+
+async def run(connection: Connection, node: str, argv: Sequence[str], *, working_dir: str = "") -> ExecResult:
+    """Run a program in a node. Raises: ExecFailed; Conflict if the node does not run."""
+    result = await container_exec(connection, node, argv, working_dir=working_dir)
+    if result.exit_code:
+        lines = [line for line in result.tail().splitlines() if "level=warning" not in line]  # containerd's, of the host's cgroups
+        raise ExecFailed(node, argv, result.exit_code, "\n".join(lines))
+    return result
