@@ -1,16 +1,16 @@
-"""Nodes: those of one cluster, or of all, as the Engine has them, running or not."""
+"""Nodes: those of one cluster, or of all, as the Engine has them, running or not; the balancer among them, as kind lists it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kindasync.cluster._lookup import clusters, is_node, members, role_of
+from kindasync.cluster._lookup import clusters, members, role_of
 from kindasync.docker import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedNode:
-    """A node in a list. `state` is its container's."""
+    """A node in a list. `role` is control-plane, worker or external-load-balancer; `state` is its container's."""
 
     name: str
     cluster: str
@@ -27,5 +27,4 @@ async def list_nodes(cluster: str | None, *, engine: Engine | str | None = None)
             ListedNode(name=container.name, cluster=name, role=str(role_of(container)), state=container.state, image=container.image)
             for name in names
             for container in await members(connection, name)
-            if is_node(container)
         ]

@@ -76,6 +76,7 @@ def join_documents(kubeadm: Kubeadm, *, control_plane: bool) -> list[dict[str, A
         "discovery": {"file": {"kubeConfigPath": DISCOVERY_PATH}, "tlsBootstrapToken": kubeadm.token},
         "nodeRegistration": _registration(kubeadm),
         **_patches(kubeadm),
+        **_timeouts(kubeadm),
     }
     if control_plane:
         join["controlPlane"] = {"localAPIEndpoint": _endpoint(kubeadm)}
@@ -168,11 +169,17 @@ def _init(kubeadm: Kubeadm) -> dict[str, Any]:
         "localAPIEndpoint": _endpoint(kubeadm),
         "nodeRegistration": registration,
         **_patches(kubeadm),
+        **_timeouts(kubeadm),
     }
 
 
 def _patches(kubeadm: Kubeadm) -> dict[str, Any]:
     return {"patches": {"directory": PATCHES_PATH}} if patch_files(kubeadm) else {}
+
+
+def _timeouts(kubeadm: Kubeadm) -> dict[str, Any]:
+    """How long kubeadm waits for the API server's answers: three times as long as by itself, for hosts where many clusters start at once."""
+    return {"timeouts": {"kubernetesAPICall": "3m0s"}} if kubeadm.version.kubeadm_api == "v1beta4" else {}
 
 
 def _endpoint(kubeadm: Kubeadm) -> dict[str, Any]:

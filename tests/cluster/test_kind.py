@@ -1,7 +1,8 @@
-"""Beside the kind program: it makes clusters of our image, and each of us sees, and removes, the other's."""
+"""Beside the kind program: it makes clusters of our image, and each of us does with the other's all that it does with its own."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import yaml
 from kubernetes_asyncio.client import AppsV1Api, CoreV1Api
 
 from kindasync import Cluster, Engine
@@ -18,10 +20,10 @@ from kindasync.cluster._images import default_reference
 from kindasync.cluster._readiness import wait_ready
 from kindasync.docker.system import system_info
 from kindasync.events import Bus
-from tests.cluster.conftest import BUSYBOX, look, run_cli
+from tests.cluster.conftest import BUSYBOX, look, run_cli, runs_everywhere
 from tests.cluster.kind_program import kind_config, kind_program
 
-pytestmark = [pytest.mark.anyio, pytest.mark.stress, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.anyio, pytest.mark.stress, pytest.mark.timeout(900)]
 
 
 def kind(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -41,38 +43,90 @@ async def create_with_kind(name: str, *, workers: int = 0) -> None:
     assert "Ready after" in created.stderr
 
 
-async def test_kind_sees_and_deletes_ours(name: str, own_home: Path) -> None:
-    """Our cluster is a kind cluster to kind."""
+def nodes_of(control_planes: int, workers: int) -> dict[str, Any]:
+    """A configuration for so many nodes."""
+    nodes = [*[{"role": "control-plane"}] * control_planes, *[{"role": "worker"}] * workers]
+    return {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes}
+
+
+async def nodes_by(kubeconfig: Any) -> set[str]:
+    """The nodes that the API of a kubeconfig tells."""
+    async with api_client(kubeconfig) as api:
+        return {node.metadata.name for node in (await CoreV1Api(api).list_node()).items}
+
+
+def layout(directory: Path) -> set[str]:
+    """The files of an export."""
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def exports_are_alike(theirs: Path, ours: Path, cluster: Cluster) -> None:
+    """File by file: the same ones, and where nothing went on in between with the same content."""
+    assert layout(ours) == layout(theirs)
+    for node in cluster.nodes:
+        for name in ("kubernetes-version.txt", "images.log"):
+            assert (ours / node.name / name).read_text() == (theirs / node.name / name).read_text()
+        inspected = [json.loads((directory / node.name / "inspect.json").read_text()) for directory in (ours, theirs)]
+        assert [each["Id"] for each in inspected[0]] == [each["Id"] for each in inspected[1]] == [node.id]
+        for name in ("serial.log", "journal.log", "kubelet.log", "containerd.log"):
+            lines = [(directory / node.name / name).read_text().splitlines() for directory in (ours, theirs)]
+            assert [line.rstrip() for line in lines[0][:20]] == [line.rstrip() for line in lines[1][:20]]
+
+
+@pytest.mark.parametrize(("control_planes", "workers"), [(1, 0), (1, 2), (3, 0)])
+async def test_kind_uses_ours(control_planes: int, workers: int, name: str, own_home: Path, app: str, tmp_path: Path) -> None:
+    """kind sees our cluster, reaches it, loads into it, exports its logs, and deletes it, the balancer included; nothing is left."""
     before = await look(own_home)
-    await Cluster.create(name)
+    cluster = await Cluster.create(name, config=nodes_of(control_planes, workers), wait_s=300)
 
-    seen = kind("get", "clusters").stdout.split()
-    nodes = kind("get", "nodes", "--name", name).stdout.split()
-    kubeconfig = kind("get", "kubeconfig", "--name", name).stdout
-    deleted = kind("delete", "cluster", "--name", name)
+    assert name in kind("get", "clusters").stdout.split()
+    assert sorted(kind("get", "nodes", "--name", name).stdout.split()) == sorted(run_cli("get", "nodes", "--name", name).stdout.split())
+    assert await nodes_by(yaml.safe_load(kind("get", "kubeconfig", "--name", name).stdout)) == {node.name for node in cluster.nodes}
+    internal = yaml.safe_load(kind("get", "kubeconfig", "--name", name, "--internal").stdout)
+    assert internal["clusters"][0]["cluster"]["server"] == cluster.internal_kubeconfig["clusters"][0]["cluster"]["server"]
+    loaded = kind("load", "docker-image", app, "--name", name)
+    assert loaded.returncode == 0, loaded.stderr
+    await runs_everywhere(cluster, app, "loaded")
+    assert kind("export", "logs", str(tmp_path / "theirs"), "--name", name).returncode == 0
+    assert run_cli("export", "logs", str(tmp_path / "ours"), "--name", name).returncode == 0
+    exports_are_alike(tmp_path / "theirs", tmp_path / "ours", cluster)
+    assert kind("delete", "cluster", "--name", name).returncode == 0
+
     after = await look(own_home)
-
-    assert name in seen
-    assert nodes == [f"{name}-control-plane"]
-    assert f"kind-{name}" in kubeconfig
-    assert deleted.returncode == 0
     assert (after.containers, after.volumes) == (before.containers, before.volumes)
 
 
-async def test_we_see_and_delete_kinds(name: str, own_home: Path) -> None:
-    """kind's cluster is one of ours to us."""
-    await create_with_kind(name)
-
-    seen = run_cli("get", "clusters").stdout.split()
+@pytest.mark.parametrize("workers", [0, 2])
+async def test_we_use_kinds(workers: int, name: str, own_home: Path, app: str, tmp_path: Path) -> None:
+    """And we kind's, with which we can do one thing more: stop and start them. (A balancer of kind's is an image that cannot be had here.)"""
+    await create_with_kind(name, workers=workers)
     cluster = await Cluster.get(name)
-    async with cluster.client() as api:
-        nodes = [node.metadata.name for node in (await CoreV1Api(api).list_node()).items]
-    deleted = run_cli("delete", "cluster", "-n", name)
 
-    assert name in seen
-    assert nodes == [f"{name}-control-plane"]
-    assert deleted.returncode == 0
+    assert name in run_cli("get", "clusters").stdout.split()
+    assert run_cli("get", "nodes", "--name", name).stdout.split() == [node.name for node in cluster.nodes]
+    assert await nodes_by(yaml.safe_load(run_cli("get", "kubeconfig", "--name", name).stdout)) == {node.name for node in cluster.nodes}
+    internal = [yaml.safe_load(run("get", "kubeconfig", "--name", name, "--internal").stdout) for run in (run_cli, kind)]
+    assert internal[0] == internal[1]
+    await all_ready(cluster)
+    loaded = run_cli("load", "docker-image", app, "--name", name)
+    assert loaded.returncode == 0, loaded.stderr
+    await runs_everywhere(cluster, app, "loaded")
+    assert run_cli("export", "logs", str(tmp_path / "ours"), "--name", name).returncode == 0
+    assert kind("export", "logs", str(tmp_path / "theirs"), "--name", name).returncode == 0
+    exports_are_alike(tmp_path / "theirs", tmp_path / "ours", cluster)
+    for verb in ("stop", "start"):
+        ran = run_cli(verb, "--name", name)
+        assert ran.returncode == 0, ran.stderr
+    assert await nodes_by((await Cluster.get(name)).kubeconfig) == {node.name for node in cluster.nodes}
+    assert run_cli("delete", "cluster", "-n", name).returncode == 0
     assert name not in await Cluster.list()
+
+
+async def all_ready(cluster: Cluster) -> None:
+    """kind waits for control planes only."""
+    async with api_client(cluster.kubeconfig) as client:
+        names = [node.name for node in cluster.nodes]
+        await wait_ready(ClusterApi(client), names, bus=Bus(), cluster=cluster.name, timeout_s=60, needs_pod=False)
 
 
 async def test_pods_of_kinds_workers_have_addresses_of_their_own(name: str, own_home: Path) -> None:
@@ -80,10 +134,7 @@ async def test_pods_of_kinds_workers_have_addresses_of_their_own(name: str, own_
     await create_with_kind(name, workers=2)
     try:
         cluster = await Cluster.get(name)
-        async with api_client(cluster.kubeconfig) as client:  # kind waits for control planes only
-            await wait_ready(
-                ClusterApi(client), [node.name for node in cluster.nodes], bus=Bus(), cluster=name, timeout_s=60, needs_pod=False
-            )
+        await all_ready(cluster)
         async with cluster.client() as api:
             container = {"name": "web", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["httpd", "-f", "-p", "8080", "-h", "/"]}
             template = {"metadata": {"labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}}

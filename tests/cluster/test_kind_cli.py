@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import anyio
 import click
 import pytest
+import yaml
 
+from kindasync import Engine
 from kindasync.cli._main import cli
-from tests.cluster.kind_program import kind_program
+from kindasync.cluster._images import default_reference
+from kindasync.docker.system import system_info
+from tests.cluster.kind_program import kind_config, kind_program
+
+pytestmark = pytest.mark.anyio
 
 _FLAG = re.compile(r" +(?:-(?P<short>\w), )?--(?P<long>[\w-]+) *(?P<type>int32|strings?|duration)?(?: {2,}|$)")
 _COMMAND = re.compile(r" {2}(?P<name>[\w-]+) +\S")
@@ -95,10 +104,112 @@ def test_all_commands_and_flags_of_kind_are_ours() -> None:
 
 
 @pytest.fixture
-def named_kind(tmp_path: Path) -> dict[str, Path]:
-    """For each program a directory in which it is called `kind`."""
+def paths(tmp_path: Path) -> dict[str, str]:
+    """For each program a PATH on which it is what `kind` means."""
     programs = {"kind": kind_program(), "kindasync": Path(sys.executable).with_name("kindasync")}
     for name, program in programs.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "kind").symlink_to(program)
-    return {name: tmp_path / name for name in programs}
+    return {name: f"{tmp_path / name}:{os.environ['PATH']}" for name in programs}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of a script left. `tells`: its exit code, and whether it printed to stdout, and to stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def tells(self) -> tuple[int, bool, bool]:
+        return self.code, bool(self.out), bool(self.err)
+
+
+WITHOUT_CLUSTER = [
+    "kind",
+    "kind --help",
+    "kind help get nodes",
+    "kind create",
+    "kind nonsense",
+    "kind get",
+    "kind get nodes --name test-none",
+    "kind get nodes --nonsense",
+    "kind get clusters too-much",
+    "kind get kubeconfig --name test-none",
+    "kind export kubeconfig --name test-none",
+    "kind export logs --name test-none",
+    "kind load docker-image",
+    "kind load docker-image nothing:1 --name test-none",
+    "kind load image-archive /missing.tar --name test-none",
+    "kind delete cluster --name test-none",
+    "kind delete cluster --name test-none -q",
+    "kind delete clusters test-none test-none-2",
+    "kind delete clusters",
+    "kind create cluster --name Upper -q",
+    "kind create cluster --name test-none --config /missing.yaml",
+    "kind create cluster --name test-none --wait long",
+    "kind create cluster too-much",
+    "kind build node-image --nonsense",
+    "kind version",
+    "kind version -q",
+    "kind --version",
+    "kind completion bash",
+    "kind completion zsh",
+]
+
+
+@pytest.mark.parametrize("line", WITHOUT_CLUSTER)
+def test_exit_codes_and_streams_without_a_cluster(line: str, paths: dict[str, str], own_home: Path) -> None:
+    """The same exit code, and something on stdout where kind has something there. On stderr, too, but for what was silenced."""
+    ran = {}
+    for name, path in paths.items():
+        process = subprocess.run(["sh", "-c", line], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+        ran[name] = Step(process.returncode, process.stdout, process.stderr)
+
+    assert ran["kindasync"].code == ran["kind"].code, ran
+    assert bool(ran["kindasync"].out) == bool(ran["kind"].out), ran
+    assert bool(ran["kindasync"].err) >= bool(ran["kind"].err), ran
+    if line.endswith("version") or "version -q" in line:
+        assert ran["kindasync"].out.split()[:2] == ran["kind"].out.split()[:2]
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+async def test_a_script_runs_unchanged(paths: dict[str, str], own_home: Path, name: str, app: str, archive: Path, tmp_path: Path) -> None:
+    """Each step ends with the same exit code and speaks on the same streams; what is for programs to read is the same."""
+    async with Engine.of(None).connect() as connection:
+        node_image = await default_reference(connection, await system_info(connection))
+    config = tmp_path / "cluster.yaml"
+    config.write_text(await kind_config(workers=1))
+    ran: dict[str, dict[str, Step]] = {}
+    for program, path in paths.items():
+        out = tmp_path / f"{program}-out"
+        out.mkdir()
+        command: list[str | Path] = [Path(__file__).with_name("drive-kind"), out, name, config, node_image, app, archive]
+        await anyio.run_process(command, env={**os.environ, "PATH": path})
+        ran[program] = {
+            each.stem: Step(int(each.read_text()), each.with_suffix(".out").read_text(), each.with_suffix(".err").read_text())
+            for each in out.glob("*.code")
+        }
+
+    kinds, ours = ran["kind"], ran["kindasync"]
+    assert {step: each.tells for step, each in ours.items()} == {step: each.tells for step, each in kinds.items()}
+    for step in ("version", "clusters", "api", "in-node", "load-again", "nodes-after"):
+        assert ours[step].out == kinds[step].out, step
+    assert sorted(ours["nodes"].out.split()) == sorted(kinds["nodes"].out.split())
+    for step in ("kubeconfig", "internal"):
+        assert shape(yaml.safe_load(ours[step].out)) == shape(yaml.safe_load(kinds[step].out))
+    exported = [yaml.safe_load((tmp_path / f"{program}-out/exported").read_text()) for program in ran]
+    assert shape(exported[0]) == shape(exported[1])
+    assert ours["logs"].out == f"{tmp_path}/kindasync-out/logs\n"
+    assert ours["delete-several"].err.splitlines()[-1] == kinds["delete-several"].err.splitlines()[-1]
+
+
+def shape(kubeconfig: Any) -> Any:
+    """A kubeconfig without its certificates and keys, and the port that the host picked."""
+    if isinstance(kubeconfig, dict):
+        return {key: "..." if key.endswith("-data") else shape(value) for key, value in kubeconfig.items()}
+    if isinstance(kubeconfig, list):
+        return [shape(each) for each in kubeconfig]
+    return re.sub(r"^https://127.0.0.1:\d+$", "https://127.0.0.1:PORT", kubeconfig) if isinstance(kubeconfig, str) else kubeconfig

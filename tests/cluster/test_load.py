@@ -79,7 +79,7 @@ async def test_an_archive_is_loaded(two_nodes: Cluster, archive: Path) -> None:
 
 
 async def test_an_archive_that_is_cut_off(two_nodes: Cluster, archive: Path, tmp_path: Path) -> None:
-    """Fails in every node, in containerd's words."""
+    """Fails in every node, in the Engine's words."""
     cut = tmp_path / "cut.tar"
     cut.write_bytes(archive.read_bytes()[: 5 * 1024 * 1024])
 
@@ -87,7 +87,7 @@ async def test_an_archive_that_is_cut_off(two_nodes: Cluster, archive: Path, tmp
         await two_nodes.load_archive(cut)
 
     assert len(raised.value.failures) == len(two_nodes.nodes)
-    assert "unexpected EOF" in raised.value.evidence
+    assert "unexpected EOF" in str(raised.value)
 
 
 async def test_logs(two_nodes: Cluster, tmp_path: Path) -> None:

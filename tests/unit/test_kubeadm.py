@@ -92,6 +92,8 @@ nodeRegistration:
   - name: node-labels
     value: ''
   taints: []
+timeouts:
+  kubernetesAPICall: '3m0s'
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
