@@ -390,7 +390,7 @@ def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
         config = ClusterConfig()
     if not isinstance(config, ClusterConfig):
         config = load(config)
-    from kindasync.cluster._preload import unreadable
+    from kindasync.cluster._readable import unreadable
 
     config = replace(config, name=name or config.name or f"test-{token_hex(4)}")
     problems = [*problems_of(config), *length_problems(config), *unsupported(config), *unreadable(config)]

@@ -18,10 +18,10 @@ from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.archives import path_stat, put_archive
 from kindasync.docker.containers import container_create, container_inspect, container_remove, container_start
 from kindasync.docker.volumes import volume_create
-from kindasync.errors import AlreadyExists, ApiError, Conflict, ImageUnusable, NotFound, NotReady, one_error
+from kindasync.errors import AlreadyExists, ApiError, ClusterError, Conflict, ImageUnusable, NotFound, NotReady, one_error
 from kindasync.node._console import Console
 from kindasync.node._files import tar_of
-from kindasync.node._registry import LOCAL_PORT, PROGRAM, READY, hosts_files, registry_files, registry_spec
+from kindasync.node._registry import LOCAL_PORT, PROGRAM, READY, Cache, hosts_files, registry_files, registry_spec
 
 READY_S = 30.0
 HOSTING = "local-registry-hosting"
@@ -67,6 +67,7 @@ async def _remove_others(run: Run) -> None:
 
 
 async def _create(run: Run, registry: RegistryPlan) -> str:
+    passwords = {cache.host: await _password(cache) for cache in registry.caches if cache.password_file}
     for cache in registry.caches:
         await volume_create(run.connection, cache.volume, {CACHE_LABEL: cache.remote_url})
     spec = registry_spec(
@@ -94,8 +95,16 @@ async def _create(run: Run, registry: RegistryPlan) -> str:
             why=f"it has no file {PROGRAM}",
             hint="for registries, use a node image of kindasync's own: kindasync build node-image makes one",
         ) from error
-    await put_archive(run.connection, container_id, "/", tar_of(registry_files(registry.caches, local=bool(registry.port))))
+    files = registry_files(registry.caches, local=bool(registry.port), passwords=passwords)
+    await put_archive(run.connection, container_id, "/", tar_of(files))
     return container_id
+
+
+async def _password(cache: Cache) -> str:
+    try:
+        return (await anyio.Path(cache.password_file).read_text()).strip()
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"cannot read the password for the mirror of {cache.host}", why=str(error)) from error
 
 
 async def _wait_ready(run: Run, container_id: str) -> None:

@@ -243,7 +243,7 @@ def _registry(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, p
         env=first.spec.env,
         port=_binding((LOCAL_PORT, "tcp", LOOPBACK, asked), facts, ports, name) if registries.local else None,
         port_is_given=bool(asked),
-        caches=caches({mirror.host: mirror.remote_url for mirror in registries.mirrors}),
+        caches=caches(registries.mirrors),
     )
 
 

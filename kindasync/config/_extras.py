@@ -51,10 +51,15 @@ class LocalRegistry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryMirror:
-    """A pull-through mirror of the registry `host` ("docker.io"). `remote_url` empty: where that registry is known to be."""
+    """A pull-through mirror of the registry `host` ("docker.io"). `remote_url` empty: where that registry is known to be.
+
+    `username` empty: it asks without credentials; `password_file`: a path of this machine, read when a cluster is created.
+    """
 
     host: str = ""
     remote_url: str = ""
+    username: str = ""
+    password_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

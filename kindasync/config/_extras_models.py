@@ -54,6 +54,8 @@ class RegistryMirror(Model):
     model_config = required("host")
     host: Text = Field("", description="The registry, as image references name it: docker.io, registry.k8s.io, example.com:5000.")
     remote_url: Text = Field("", alias="remoteURL", description="Where the registry is, if not at https and its name.")
+    username: Text = Field("", description="Who asks the registry; by default nobody. All pods can then pull what this user may.")
+    password_file: Text = Field("", description="A file with the user's password or token, on the machine that creates the cluster.")
 
     def frozen(self) -> extras.RegistryMirror:
         return extras.RegistryMirror(**dict(self))

@@ -137,6 +137,9 @@ def _registry_problems(registries: Registries) -> Iterator[Problem]:
         if mirror.remote_url and not _is_remote(mirror.remote_url):
             message = "must be http:// or https:// and a host, perhaps a port; no path, user or password"
             yield Problem(path=f"{path}.remoteURL", message=message)
+        if bool(mirror.username) != bool(mirror.password_file):
+            missing, given = ("username", "passwordFile") if mirror.password_file else ("passwordFile", "username")
+            yield Problem(path=f"{path}.{missing}", message=f"is required with {given}")
 
 
 def _is_remote(text: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kindasync import go_yaml
+from kindasync.config import RegistryMirror
 from kindasync.docker.containers import Bind, ContainerSpec, PortBinding
 from kindasync.node._files import File
 
@@ -26,11 +28,14 @@ class Cache:
     host: str
     remote_url: str
     port: int
+    username: str = ""
+    password_file: str = ""
 
     @property
     def volume(self) -> str:
-        """The volume with what was pulled: the same for every cluster that caches this remote."""
-        return "kindasync-cache-" + re.sub(r"[^A-Za-z0-9_.-]", "_", urlsplit(self.remote_url).netloc)
+        """The volume with what was pulled: the same for every cluster that caches this remote as this user."""
+        user = f"-{self.username}" if self.username else ""
+        return "kindasync-cache-" + re.sub(r"[^A-Za-z0-9_.-]", "_", urlsplit(self.remote_url).netloc + user)
 
     @property
     def directory(self) -> str:
@@ -38,16 +43,25 @@ class Cache:
         return f"/var/cache/registry/{self.port}"
 
 
-def caches(mirrors: Mapping[str, str]) -> tuple[Cache, ...]:
-    """The caches for mirrors, given as URLs by host; without a URL, where that host is known to serve."""
+def caches(mirrors: Sequence[RegistryMirror]) -> tuple[Cache, ...]:
+    """The caches for mirrors."""
     return tuple(
-        Cache(host=host, remote_url=(url or _DOCKER_HUB.get(host) or f"https://{host}").rstrip("/"), port=port)
-        for port, (host, url) in enumerate(mirrors.items(), LOCAL_PORT + 1)
+        Cache(
+            host=mirror.host,
+            remote_url=(mirror.remote_url or _DOCKER_HUB.get(mirror.host) or f"https://{mirror.host}").rstrip("/"),
+            port=port,
+            username=mirror.username,
+            password_file=mirror.password_file,
+        )
+        for port, mirror in enumerate(mirrors, LOCAL_PORT + 1)
     )
 
 
-def registry_files(caches: Sequence[Cache], *, local: bool) -> dict[str, File]:
-    """The files of its container: distribution's configuration for each registry, and for each cache a credential helper."""
+def registry_files(caches: Sequence[Cache], *, local: bool, passwords: Mapping[str, str] | None = None) -> dict[str, File]:
+    """The files of its container: distribution's configuration for each registry, and for each cache a credential helper.
+
+    `passwords` by host. See node-image/registry for how a file is a helper.
+    """
     files = {}
     if local:
         files[f"{_CONFIG}/local.yml"] = _configuration(LOCAL_PORT, _DATA, storage={"delete": {"enabled": True}})
@@ -56,7 +70,8 @@ def registry_files(caches: Sequence[Cache], *, local: bool) -> dict[str, File]:
         # Never expires: what is shared with other clusters is only ever added to.
         proxy = {"remoteurl": cache.remote_url, "ttl": "0s", "exec": {"command": helper}}
         files[f"{_CONFIG}/{cache.host}.yml"] = _configuration(cache.port, cache.directory, proxy=proxy)
-        files[helper] = File(content=f"#!{PROGRAM}\n{{}}\n".encode(), mode=0o700)  # anonymous; see node-image/registry
+        credentials = {"Username": cache.username, "Secret": (passwords or {}).get(cache.host, "")}
+        files[helper] = File(content=f"#!{PROGRAM}\n{json.dumps(credentials)}\n".encode(), mode=0o700)
     return files
 
 
@@ -110,7 +125,7 @@ def registry_spec(
         env=env,
         entrypoint=("registry", *configurations),
         cmd=(),
-        stop_signal="SIGTERM",  # the image's is for systemd
+        stop_signal="SIGTERM",  # the image's is for systemd; a Go program ends by it with an error, which the policy counts as a failure
         restart_policy="on-failure",
         restart_retries=1,
         volumes=(_DATA,) if local else (),

@@ -275,6 +275,9 @@ def test_nodes(nodes: list[Mapping[str, Any]], expected: list[str]) -> None:
         ({"mirrors": [{"host": "a", "remoteURL": "https://"}]}, ["mirrors[0].remoteURL"]),
         ({"mirrors": [{"host": "a", "remoteURL": "https://a:port"}]}, ["mirrors[0].remoteURL"]),
         ({"mirrors": [{"host": "a", "remoteURL": "https://user:word@a"}]}, ["mirrors[0].remoteURL"]),
+        ({"mirrors": [{"host": "a", "username": "me", "passwordFile": "token"}]}, []),
+        ({"mirrors": [{"host": "a", "username": "me"}]}, ["mirrors[0].passwordFile"]),
+        ({"mirrors": [{"host": "a", "passwordFile": "token"}]}, ["mirrors[0].username"]),
     ],
 )
 def test_registries(registries: Mapping[str, Any], expected: list[str]) -> None:

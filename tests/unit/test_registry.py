@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import yaml
 
@@ -17,7 +18,7 @@ from kindasync.cluster.plan import RegistryPlan, plan
 from kindasync.config import ClusterConfig, ClusterExtras, LocalRegistry, Registries, RegistryMirror
 from kindasync.docker import Engine
 from kindasync.docker.containers import Bind, PortBinding, container_remove
-from kindasync.errors import AlreadyExists, BootFailed, ImageUnusable, StepFailed
+from kindasync.errors import AlreadyExists, BootFailed, ConfigInvalid, ImageUnusable, StepFailed
 from kindasync.node._registry import Cache, caches, hosts_files, registry_files, registry_spec
 from kindasync.testing import FakeEngine, FakeImage, ProgramResult
 from tests.unit.leftovers import nothing_left
@@ -108,12 +109,13 @@ def test_nodes_reach_it_without_the_proxy_and_it_reaches_others_with() -> None:
 )
 def test_where_a_mirrored_registry_is(host: str, url: str, expected: str) -> None:
     """Where it is known to be, or as was said."""
-    assert caches({host: url}) == (Cache(host=host, remote_url=expected, port=5001),)
+    assert caches([RegistryMirror(host=host, remote_url=url)]) == (Cache(host=host, remote_url=expected, port=5001),)
 
 
 def test_clusters_share_what_was_fetched_from_one_remote() -> None:
-    """Whatever image references call it."""
+    """Whatever image references call it; but not what was fetched as somebody."""
     assert (HUB.volume, TEST.volume) == (CACHE_VOLUME, "kindasync-cache-upstream_5000")
+    assert replace(HUB, username="me@example").volume == "kindasync-cache-registry-1.docker.io-me_example"
 
 
 def test_configuration_files() -> None:
@@ -140,7 +142,8 @@ def test_configuration_files() -> None:
             "exec": {"command": "/kind/registry/docker.io.credentials"},
         },
     }
-    assert files["/kind/registry/docker.io.credentials"].content == b"#!/usr/local/bin/registry\n{}\n"
+    helper = files["/kind/registry/docker.io.credentials"].content.decode()
+    assert helper == '#!/usr/local/bin/registry\n{"Username": "", "Secret": ""}\n'
 
 
 def test_its_container() -> None:
@@ -283,6 +286,49 @@ async def test_deleted_with_the_cluster(fake: FakeEngine, home: Path) -> None:
 
     assert (dict(fake.containers), dict(fake.networks), list(fake.volumes)) == ({}, {}, [CACHE_VOLUME])
     assert {event.node for event in seen.of(told.NodeRemoved)} == {NODE, REGISTRY}
+
+
+@pytest.mark.anyio
+async def test_a_password_is_in_one_file_and_nowhere_else(fake: FakeEngine, tmp_path: Path) -> None:
+    """Neither in what the Engine tells of the container, nor in events or nodes."""
+    (tmp_path / "token").write_text("s3cr3t word\n")
+    mirror = {"host": "docker.io", "username": "me", "passwordFile": str(tmp_path / "token")}
+    seen = Recording()
+
+    await create(fake, {"mirrors": [mirror]}, on_event=seen.keep)
+
+    holders = {(name, path) for name, each in fake.containers.items() for path, content in each.files.items() if b"s3cr3t" in content}
+    assert holders == {(REGISTRY, "/kind/registry/docker.io.credentials")}
+    assert fake.containers[REGISTRY].modes["/kind/registry/docker.io.credentials"] == 0o700
+    assert (
+        fake.containers[REGISTRY].files["/kind/registry/docker.io.credentials"].endswith(b'{"Username": "me", "Secret": "s3cr3t word"}\n')
+    )
+    assert "s3cr3t" not in f"{[event.to_json() for event in seen]} {[each.body for each in fake.containers.values()]} {dict(fake.volumes)}"
+
+
+@pytest.mark.anyio
+async def test_a_password_that_cannot_be_read(fake: FakeEngine) -> None:
+    """Is a problem of the configuration: nothing is made."""
+    with pytest.raises(ConfigInvalid) as raised:
+        await create(fake, {"mirrors": [{"host": "docker.io", "username": "me", "passwordFile": "/no/such/file"}]})
+
+    assert [problem.path for problem in raised.value.problems] == ["extras.registries.mirrors[0].passwordFile"]
+    assert fake.requests == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("event", ["ContainerCreated", "RegistryStarted", "FilesPut"])
+async def test_cancelled(fake: FakeEngine, home: Path, event: str) -> None:
+    """Whatever is under way then."""
+    with nothing_left(fake, home), anyio.CancelScope() as scope:
+
+        async def listen(each: told.Event) -> None:
+            if type(each).__name__ == event:
+                scope.cancel()
+
+        await create(fake, {"local": {}}, on_event=listen)
+
+    assert scope.cancelled_caught
 
 
 @pytest.mark.anyio
