@@ -77,13 +77,16 @@ async def cluster(engine: Connection, started: list[events.RegistryStarted]) -> 
             "registries": {"local": {}, "mirrors": [{"host": MIRRORED, "remoteURL": url}]},
         },
     )
-    before = {volume.name for volume in await volume_list(engine)}
-    async with Cluster.running(yaml.safe_dump_all(documents), on_event=note) as running:
-        yield running
-    (volume,) = await volume_list(engine, labels={"kindasync.registry-cache": url})
-    assert {each.name for each in await volume_list(engine)} - before == {volume.name}
-    assert not [each.name for each in await container_list(engine) if each.name.startswith(running.name)]
-    await volume_remove(engine, volume.name)
+    try:
+        async with Cluster.running(yaml.safe_dump_all(documents), on_event=note) as running:
+            volumes = {mount.name for each in await container_list(engine) if each.name.startswith(running.name) for mount in each.mounts}
+            yield running
+        (cache,) = await volume_list(engine, labels={"kindasync.registry-cache": url})
+        assert volumes & {each.name for each in await volume_list(engine)} == {cache.name}
+        assert not [each.name for each in await container_list(engine) if each.name.startswith(running.name)]
+    finally:
+        for volume in await volume_list(engine, labels={"kindasync.registry-cache": url}):
+            await volume_remove(engine, volume.name)
 
 
 @asynccontextmanager
@@ -141,8 +144,9 @@ async def test_tools_and_pods_find_it(cluster: Cluster, started: list[events.Reg
         core = CoreV1Api(api)
         data = (await core.read_namespaced_config_map("local-registry-hosting", "kube-public")).data
         hosting = yaml.safe_load(data["localRegistryHosting.v1"])
-        ask = ["sh", "-c", f"wget -q -O - http://{hosting['hostFromClusterNetwork']}/v2/"]
-        await core.create_namespaced_pod("default", pod("asks", ask))
+        url = f"http://{hosting['hostFromClusterNetwork']}/v2/"
+        ask = f"for i in 1 2 3 4 5 6 7 8; do wget -q -O - -T 2 {url} 2>/dev/null && break; sleep 1; done"  # until DNS is there
+        await core.create_namespaced_pod("default", pod("asks", ["sh", "-c", ask]))
         answer = await pod_ends(core, "default", "asks")
 
     assert hosting["host"] == registry.host
