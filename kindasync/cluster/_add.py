@@ -22,10 +22,11 @@ from kindasync.cluster._facts import plan_facts
 from kindasync.cluster._get import Found, get
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join
-from kindasync.cluster._lookup import is_node, role_of
+from kindasync.cluster._lookup import is_node, registries, role_of
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
 from kindasync.cluster._provision import living, provision_other, read_authority
+from kindasync.cluster._registry import known_registry
 from kindasync.cluster._remove import API_S, withdrawal
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Existing, Facts
@@ -66,7 +67,8 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, *, role: Role
         with deadline(api, "the API server to say what the cluster is like", API_S):
             configuration = await _configuration(api)
             nodes = (await api.insist("GET", "/api/v1/nodes"))["items"]
-        names = {each.name for each in found.containers} | {node["metadata"]["name"] for node in nodes}
+        containers = (*found.containers, *await registries(connection, cluster))
+        names = {each.name for each in containers} | {node["metadata"]["name"] for node in nodes}
         existing = Existing(configuration=configuration, names=frozenset(names))
         config = ClusterConfig(
             name=cluster, nodes=(NodeConfig(role=role, image=chosen.reference),), networking=_networking(configuration["networking"])
@@ -97,7 +99,8 @@ async def _add(
     from kindasync.cluster._readiness import node_state
 
     role = config.nodes[0].role
-    assembly = Assembly(())
+    with run.step("read what its nodes know of registries"):
+        assembly = Assembly((), registry=await known_registry(run, first))
     with run.step("read the cluster's authority"):
         assembly.authority.set(await read_authority(run, first, keys=role is Role.CONTROL_PLANE))
     async with _bootstrap_token(run, api):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import posixpath
+import tarfile
 from dataclasses import replace
 
 import anyio
@@ -15,13 +18,13 @@ from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, RegistryPlan, plan
 from kindasync.config import ClusterConfig
 from kindasync.docker._hints import Refusal, refusal_of
-from kindasync.docker.archives import path_stat, put_archive
-from kindasync.docker.containers import container_create, container_inspect, container_remove, container_start
+from kindasync.docker.archives import path_stat, put_archive, read_archive
+from kindasync.docker.containers import Container, container_create, container_inspect, container_remove, container_start
 from kindasync.docker.volumes import volume_create
 from kindasync.errors import AlreadyExists, ApiError, ClusterError, Conflict, ImageUnusable, NotFound, NotReady, one_error
 from kindasync.node._console import Console
 from kindasync.node._files import tar_of
-from kindasync.node._registry import LOCAL_PORT, PROGRAM, READY, Cache, hosts_files, registry_files, registry_spec
+from kindasync.node._registry import CERTS_D, LOCAL_PORT, PROGRAM, READY, Cache, hosts_files, registry_files, registry_spec
 
 READY_S = 30.0
 HOSTING = "local-registry-hosting"
@@ -118,6 +121,17 @@ async def _wait_ready(run: Run, container_id: str) -> None:
                 tasks.cancel_scope.cancel()
     except TimeoutError as error:
         raise NotReady("the registry", console.tail or "it has said nothing", after_s=READY_S) from error
+
+
+async def known_registry(run: Run, node: Container) -> Registry:
+    """What a node knows of registries, whoever told it: for one that is added."""
+    try:
+        archive = await read_archive(run.connection, node.id, CERTS_D)
+    except NotFound:
+        return Registry()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {member.name: tar.extractfile(member) for member in tar if member.isreg()}
+        return Registry(hosts={f"{posixpath.dirname(CERTS_D)}/{name}": file.read() for name, file in files.items() if file})
 
 
 def hosting(registry: RegistryPlan) -> str:

@@ -17,7 +17,7 @@ PROGRAM = "/usr/local/bin/registry"
 READY = "kindasync: registry ready"
 LOCAL_PORT = 5000  # in the nodes' network; those of the caches come after it
 _CONFIG, _DATA = "/kind/registry", "/var/lib/registry"
-_CERTS_D = "/etc/containerd/certs.d"  # the `config_path` of our images and of kind's
+CERTS_D = "/etc/containerd/certs.d"  # the `config_path` of our images and of kind's
 _DOCKER_HUB = {"docker.io": "https://registry-1.docker.io"}
 
 
@@ -97,7 +97,7 @@ def hosts_files(name: str, caches: Sequence[Cache], local: PortBinding | None) -
     for cache in caches:
         mirror = {f"http://{name}:{cache.port}": {"capabilities": ["pull", "resolve"]}}
         files[cache.host] = {"server": cache.remote_url, "host": mirror}
-    return {f"{_CERTS_D}/{host}/hosts.toml": _toml(document) for host, document in files.items()}
+    return {f"{CERTS_D}/{host}/hosts.toml": _toml(document) for host, document in files.items()}
 
 
 def _toml(document: Mapping[str, object]) -> str:

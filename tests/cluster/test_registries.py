@@ -116,10 +116,10 @@ async def upstream(connection: Connection) -> AsyncIterator[str]:
         await container_remove(connection, container)
 
 
-async def runs(cluster: Cluster, name: str, image: str, node: int) -> None:
+async def runs(cluster: Cluster, name: str, image: str, node: str) -> None:
     """A pod of an image that its node has to pull."""
     container = {"image": image, "imagePullPolicy": "Always"}
-    document = pod(name, ["sh", "-c", "echo here"], nodeName=cluster.nodes[node].name, container=container)
+    document = pod(name, ["sh", "-c", "echo here"], nodeName=node, container=container)
     async with cluster.client() as api:
         core = CoreV1Api(api)
         await core.create_namespaced_pod("default", document)
@@ -133,8 +133,8 @@ async def test_what_is_pushed_runs(engine: Connection, cluster: Cluster, started
     async with pushed(engine, f"{registry.host}/app:1"):
         pass
 
-    await runs(cluster, "pushed-0", f"{registry.host}/app:1", 0)
-    await runs(cluster, "pushed-1", f"{registry.node}:5000/app:1", 1)
+    await runs(cluster, "pushed-0", f"{registry.host}/app:1", cluster.nodes[0].name)
+    await runs(cluster, "pushed-1", f"{registry.node}:5000/app:1", cluster.nodes[1].name)
 
 
 async def test_tools_and_pods_find_it(cluster: Cluster, started: list[events.RegistryStarted]) -> None:
@@ -156,13 +156,15 @@ async def test_tools_and_pods_find_it(cluster: Cluster, started: list[events.Reg
 async def test_what_was_fetched_once_is_there_without_its_registry(
     engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]
 ) -> None:
-    """For other nodes, and also when the cache has been started since."""
+    """For other nodes, also one that is added, and when the cache has been started since."""
     image = f"{MIRRORED}/team/app:1"
     async with upstream(engine) as host, pushed(engine, f"{host}/team/app:1"):
-        await runs(cluster, "fetched-0", image, 0)
+        await runs(cluster, "fetched-0", image, cluster.nodes[0].name)
 
     await container_restart(engine, started[0].node)
-    await runs(cluster, "fetched-1", image, 1)
+    await runs(cluster, "fetched-1", image, cluster.nodes[1].name)
+    added = await cluster.add_node()
+    await runs(cluster, "fetched-2", image, added.name)
 
 
 async def test_what_was_pushed_survives_a_stop(engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]) -> None:
@@ -175,6 +177,6 @@ async def test_what_was_pushed_survives_a_stop(engine: Connection, cluster: Clus
     assert {each.state for each in await container_list(engine) if each.name.startswith(cluster.name)} == {"exited"}
     await cluster.start()
 
-    await runs(cluster, "kept", f"{registry.host}/kept:1", 1)
+    await runs(cluster, "kept", f"{registry.host}/kept:1", cluster.nodes[1].name)
     async with pushed(engine, f"{registry.host}/more:1"):
         pass

@@ -395,6 +395,20 @@ async def test_a_name_that_is_somebody_elses(fake: FakeEngine) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_node_that_is_added_knows_it(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the files that the others have; and reaches it without the proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    cluster = await create(fake)
+
+    node = await cluster.add_node()
+
+    hosts = {path: content for path, content in fake.containers[NODE].files.items() if "/certs.d/" in path}
+    assert len(hosts) == 3
+    assert hosts.items() <= fake.containers[node.name].files.items()
+    assert REGISTRY in fake.containers[node.name].env["NO_PROXY"].split(",")
+
+
+@pytest.mark.anyio
 async def test_stopped_last_and_started_before_nodes_pull(fake: FakeEngine) -> None:
     """With the cluster; under the same port."""
     cluster = await create(fake, nodes=2)
