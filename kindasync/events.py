@@ -241,6 +241,14 @@ class ClusterStopped(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPolicyNotEnforced(Event):
+    """The cluster's pod network takes NetworkPolicy objects and does nothing about them: pods reach each other all the same."""
+
+    stage: ClassVar[str] = "network"
+    message: str = "the default pod network does not enforce NetworkPolicy: disableDefaultCNI makes room for one that does"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed(Event):
     """A step failed; what follows is the rollback."""
 

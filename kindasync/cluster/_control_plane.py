@@ -11,7 +11,7 @@ import anyio
 from kindasync import events
 from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
-from kindasync.cluster._manifests import manifests
+from kindasync.cluster._manifests import CNI, manifests
 from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._registry import HOSTING
@@ -125,6 +125,8 @@ async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisi
         with run.step(f"create the objects of {name}") as began, _deadline(api, f"the API server to take the objects of {name}"):
             await api.create_all(text)
             run.emit(events.ManifestApplied, since=began, manifest=name)
+        if name == CNI and first.plan.spec.pauses:  # the one of kind's images does enforce it
+            run.emit(events.NetworkPolicyNotEnforced)
 
 
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:

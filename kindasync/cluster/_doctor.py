@@ -125,6 +125,7 @@ def findings(facts: EngineFacts, host: HostFacts) -> Iterator[Finding]:
         yield _at_least("inotify watches", host.inotify_watches, INOTIFY_WATCHES, str, fix)
     if host.bounding_capabilities is not None:
         yield _capabilities(host.bounding_capabilities)
+    yield Finding(name="NetworkPolicy", value="accepted, and not enforced by the default pod network")
     for warning in facts.warnings:
         yield Finding(name="Engine's warning", value=warning, verdict=Verdict.WARNING, fix="see the Engine's documentation")
 

@@ -15,7 +15,7 @@ from kindasync.cluster.plan import Plan
 from kindasync.docker.archives import read_archive
 
 _DIRECTORY = "/kind/manifests"
-_CNI, _STORAGE = "default-cni.yaml", "default-storage.yaml"
+CNI, _STORAGE = "default-cni.yaml", "default-storage.yaml"
 # kind's own images mark their manifest: what to fill in is part of how kind and its images work together.
 _TEMPLATE_MARK = "would you kindly template this file"
 _PATCH_MARK = "would you kindly patch this file"
@@ -28,8 +28,8 @@ async def manifests(run: Run, plan: Plan, first: Provisioned) -> list[tuple[str,
         files = {os.path.basename(member.name): tar.extractfile(member) for member in tar if member.isreg()}
         texts = {name: file.read().decode() for name, file in files.items() if file}
     result = []
-    if _CNI in texts and not run.request.config.networking.disable_default_cni:
-        result.append((_CNI, fill_in(texts[_CNI], ",".join(plan.pod_subnets), plan.control_plane_endpoint)))
+    if CNI in texts and not run.request.config.networking.disable_default_cni:
+        result.append((CNI, fill_in(texts[CNI], ",".join(plan.pod_subnets), plan.control_plane_endpoint)))
     if _STORAGE in texts:
         result.append((_STORAGE, texts[_STORAGE]))
     return result

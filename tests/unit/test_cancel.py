@@ -35,6 +35,7 @@ EVENTS = [
     "ApiServerUp",
     "ControlPlaneUp",
     "ManifestApplied",
+    "NetworkPolicyNotEnforced",
     "ReadinessObserved",
     "NodeReady",
     "ClusterReady",

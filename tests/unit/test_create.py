@@ -54,18 +54,20 @@ async def test_each_stage_is_told_in_order(fake: FakeEngine) -> None:
     boot = ["NetworkCreated", "ContainerCreated", "NodeStarted", "NodePaused", "FilesPut", "BootSignalled", "NodeBooted", "RuntimeReady"]
     assert seen.names[: len(boot)] == boot
     # kubeadm goes on while its API server is already used.
-    assert set(seen.names[len(boot) : -1]) == {"ControlPlaneUp", "ApiServerUp", "ManifestApplied", "ReadinessObserved", "NodeReady"}
+    api = {"ControlPlaneUp", "ApiServerUp", "ManifestApplied", "NetworkPolicyNotEnforced", "ReadinessObserved", "NodeReady"}
+    assert set(seen.names[len(boot) : -1]) == api
     assert seen.names.index("ApiServerUp") < min(seen.names.index(name) for name in ("ManifestApplied", "ReadinessObserved"))
     assert seen.names[-1] == "ClusterReady"
 
 
 async def test_each_stage_says_how_long_it_took(fake: FakeEngine) -> None:
-    """An event that ends a stage has its duration; only what is observed or repeated has none. Times never go back."""
+    """An event that ends a stage has its duration; only what is observed, repeated or just so has none. Times never go back."""
     seen = Recording()
 
     await create(fake, on_event=seen.keep)
 
-    assert {type(event).__name__ for event in seen if not isinstance(event, Timed)} == {"BootSignalled", "ReadinessObserved"}
+    moments = {"BootSignalled", "NetworkPolicyNotEnforced", "ReadinessObserved"}
+    assert {type(event).__name__ for event in seen if not isinstance(event, Timed)} == moments
     assert all(0 <= event.to_json()["duration_s"] <= round(event.monotonic_s, 3) for event in seen.of(Timed))
     assert all(one.monotonic_s <= other.monotonic_s and one.time <= other.time for one, other in pairwise(seen))
     assert seen.only(told.ClusterReady).duration_s == pytest.approx(seen[-1].monotonic_s, abs=0.01)
@@ -78,7 +80,7 @@ async def test_each_event_names_its_cluster_and_node(fake: FakeEngine) -> None:
     await create(fake, on_event=seen.keep)
 
     assert {event.cluster for event in seen} == {"demo"}
-    of_the_cluster = {"NetworkCreated", "ApiServerUp", "ManifestApplied", "ClusterReady"}
+    of_the_cluster = {"NetworkCreated", "ApiServerUp", "ManifestApplied", "NetworkPolicyNotEnforced", "ClusterReady"}
     observed = [event for event in seen if not isinstance(event, told.ReadinessObserved)]
     assert all(event.node == ("" if type(event).__name__ in of_the_cluster else NODE) for event in observed)
 
@@ -517,6 +519,20 @@ async def test_without_any_image_the_default_is_pulled_or_the_error_says_how_to_
 
     assert "kindest/node:v1.37" in raised.value.what
     assert "12 minutes" in raised.value.hint
+
+
+async def test_that_network_policies_are_not_enforced_is_told_where_it_is_so(fake: FakeEngine) -> None:
+    """By our own pod network. kind's does enforce them, and of another one we know nothing."""
+    fake.images["kindest/node:v1.37.0"] = FakeImage(reference="kindest/node:v1.37.0", files=dict(fake.images[NODE_IMAGE].files))
+    foreign = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {"disableDefaultCNI": True}}
+    ours, kinds, another = Recording(), Recording(), Recording()
+
+    await create(fake, "ours", on_event=ours.keep)
+    await create(fake, "kinds", on_event=kinds.keep, image="kindest/node:v1.37.0")
+    await create(fake, "another", on_event=another.keep, config=foreign)
+
+    assert "does not enforce NetworkPolicy" in ours.only(told.NetworkPolicyNotEnforced).to_json()["message"]
+    assert [*kinds.of(told.NetworkPolicyNotEnforced), *another.of(told.NetworkPolicyNotEnforced)] == []
 
 
 async def test_an_image_of_kinds_boots_at_once(fake: FakeEngine) -> None:
