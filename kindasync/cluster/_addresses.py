@@ -9,7 +9,8 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import islice
 
 from kindasync.docker.networks import Subnet
 from kindasync.errors import ClusterError
@@ -31,7 +32,7 @@ _POOLS = (
 
 
 def candidate_subnets(taken: Iterable[str]) -> Iterator[Subnet]:
-    """Subnets that overlap none of the `taken` CIDRs. The upper half is the Engine's to give, the lower one ours to ask for."""
+    """IPv4 subnets that overlap none of the `taken` CIDRs. The upper half is the Engine's to give, the lower one ours to ask for."""
     taken_networks = [ip_network(cidr, strict=False) for cidr in taken]
     for pool in _POOLS:
         network = IPv4Network(pool)
@@ -40,18 +41,25 @@ def candidate_subnets(taken: Iterable[str]) -> Iterator[Subnet]:
             yield Subnet(subnet=str(network), ip_range=str(upper), gateway=str(network[1]))
 
 
+def ipv6_subnet(cidr: str) -> Subnet:
+    """A /64, of which the second /80 is the Engine's to give. (Docker 26 finds no address in a range at the end of a subnet.)"""
+    network = IPv6Network(cidr)
+    _, second, *_ = islice(network.subnets(new_prefix=80), 2)
+    return Subnet(subnet=str(network), ip_range=str(second), gateway=str(network[1]))
+
+
 def candidate_addresses(subnet: Subnet, taken: Collection[str], seed: str) -> Iterator[str]:
     """Addresses of `subnet` that are not `taken`, and not in the range from which the Engine gives them by itself.
 
     Raises: ClusterError when there are none left.
     """
-    network = IPv4Network(subnet.subnet)
-    dynamic = IPv4Network(subnet.ip_range) if subnet.ip_range else None
+    network = ip_network(subnet.subnet)
+    dynamic = ip_network(subnet.ip_range) if subnet.ip_range else None
     size = min(network.num_addresses, 32768) - 3  # without network, gateway and broadcast address
     start = _number(seed) % size
     found = False
     for offset in range(size):
-        address: IPv4Address = network[2 + (start + offset) % size]
+        address = network[2 + (start + offset) % size]
         if str(address) in taken or str(address) == subnet.gateway or (dynamic and address in dynamic):
             continue
         found = True

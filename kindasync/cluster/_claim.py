@@ -10,7 +10,7 @@ from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._lookup import members
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._network import ensure_network, fixable_subnet
+from kindasync.cluster._network import check_families, ensure_network, fixable_subnets
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, NodePlan, Plan, plan
 from kindasync.config import PICKED_BY_KINDASYNC, ClusterConfig
@@ -73,7 +73,7 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
             await _verify_image(run, container_id, node)
         with run.step(f"start node {node.name}", node=node.name) as began:
-            others = await _start(run, container_id, node.name, node.address, node.spec.ports, config, facts)
+            others = await _start(run, container_id, node.name, node.spec.ports, config, facts)
             if not others:
                 run.emit(events.NodeStarted, node=node.name, since=began)
                 return plan_, await container_inspect(run.connection, container_id)
@@ -94,13 +94,15 @@ async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Conta
                 image=balancer.image,
                 labels=balancer.labels,
                 network=run.network,
-                address=balancer.address,
+                ipv4_address=balancer.ipv4_address,
+                ipv6_address=balancer.ipv6_address,
+                ipv6=6 in plan_.ip_versions,
                 port=balancer.port,
             )
             container_id = await container_create(run.connection, balancer.name, spec)
             files = {BALANCER_CONFIG: balancer_config([node.name for node in plan_.control_planes])}
             await put_archive(run.connection, container_id, "/", tar_of(files))
-            others = await _start(run, container_id, balancer.name, balancer.address, (balancer.port,), config, facts)
+            others = await _start(run, container_id, balancer.name, (balancer.port,), config, facts)
             if not others:
                 run.emit(events.NodeStarted, node=balancer.name, since=began)
                 return await container_inspect(run.connection, container_id)
@@ -108,18 +110,18 @@ async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Conta
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _start(
-    run: Run, container_id: str, name: str, address: str, ports: Sequence[PortBinding], config: ClusterConfig, facts: Facts
-) -> Facts | None:
+async def _start(run: Run, container_id: str, name: str, ports: Sequence[PortBinding], config: ClusterConfig, facts: Facts) -> Facts | None:
     """Start a container. If what clashes was chosen by us, it is removed instead, and what is returned are the facts for another plan."""
     try:
         await container_start(run.connection, container_id, subject=f"container {name}")
     except ApiError as error:
-        if facts.attempt + 1 == ATTEMPTS or not can_move(error, address, ports, config):
+        if facts.attempt + 1 == ATTEMPTS or not can_move(error, ports, config, fixes_addresses=bool(facts.subnets)):
             raise
         await container_remove(run.connection, container_id)
         if isinstance(error, NotFound):
-            return replace(facts, subnet=fixable_subnet(await ensure_network(run.connection, run.network, run.bus, run.cluster)))
+            network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
+            check_families(network, config.networking.ip_family)
+            return replace(facts, subnets=fixable_subnets(network))
         return facts
     return None
 
@@ -166,14 +168,14 @@ def _no_node_image(node: NodePlan, why: str) -> ImageUnusable:
     )
 
 
-def can_move(error: ApiError, address: str, ports: Sequence[PortBinding], config: ClusterConfig) -> bool:
+def can_move(error: ApiError, ports: Sequence[PortBinding], config: ClusterConfig, *, fixes_addresses: bool) -> bool:
     """Whether another plan may go around this refusal to start: what clashed was chosen by us."""
     refusal = refusal_of(error.message)
     if refusal is Refusal.PORT_TAKEN:
         clashing = [port for port in ports if str(port.host_port) in error.message] or ports
         return any(_is_ours(port, config) for port in clashing)
     if refusal is Refusal.ADDRESS_TAKEN:
-        return bool(address)
+        return fixes_addresses
     return isinstance(error, NotFound) and "network" in error.message.lower()  # its last user left a moment ago
 
 

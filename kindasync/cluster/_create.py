@@ -25,7 +25,7 @@ from kindasync.cluster._join import join_node
 from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._network import ensure_network, network_name
+from kindasync.cluster._network import check_families, ensure_network, network_name
 from kindasync.cluster._provision import living, provision_first
 from kindasync.cluster._registry import start_registry
 from kindasync.cluster._run import Request, Run
@@ -83,6 +83,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
         undo.engine_id = engine.engine_id
         with run.step("make the network"):
             network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
+            check_families(network, config.networking.ip_family)
         with run.step("plan the nodes"):
             facts = await plan_facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
             directory = private_dir(engine.engine_id, run.cluster)

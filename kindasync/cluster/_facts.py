@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from kindasync.cluster import _state
-from kindasync.cluster._network import fixable_subnet
+from kindasync.cluster._network import fixable_subnets
 from kindasync.cluster._owner import owner
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Existing, Facts
@@ -38,7 +38,7 @@ async def plan_facts(
         for container in containers
         for attachment in container.attachments
         if attachment.network == network.name
-        for address in (attachment.ipv4_address, attachment.fixed_ipv4)
+        for address in (attachment.ipv4_address, attachment.fixed_ipv4, attachment.ipv6_address, attachment.fixed_ipv6)
     }
     return Facts(
         engine=engine,
@@ -47,7 +47,7 @@ async def plan_facts(
         owner=owner(),
         pauses=pauses,
         network=network.name,
-        subnet=fixable_subnet(network),
+        subnets=fixable_subnets(network),
         network_subnets=tuple(subnet.subnet for subnet in network.subnets),
         taken_addresses=frozenset(addresses),
         taken_ports=frozenset(port.host_port for container in containers for port in container.ports),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from kindasync.cluster import _addresses
 from kindasync.cluster._names import NETWORK_LABEL
+from kindasync.config import IPFamily
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import container_list
@@ -68,7 +69,7 @@ async def _create(connection: Connection, name: str, taken: list[str], options: 
     while candidates:
         subnets = [candidates[0]]
         if ipv6_attempt is not None:
-            subnets.append(Subnet(subnet=ula_subnet(name, ipv6_attempt)))
+            subnets.append(_addresses.ipv6_subnet(ula_subnet(name, ipv6_attempt)))
         spec = NetworkSpec(
             name=name, subnets=tuple(subnets), enable_ipv6=ipv6_attempt is not None, labels={NETWORK_LABEL: "1"}, options=options
         )
@@ -94,10 +95,21 @@ async def _create(connection: Connection, name: str, taken: list[str], options: 
     )
 
 
-def fixable_subnet(network: Network) -> Subnet | None:
-    """The IPv4 subnet in which containers may ask for addresses: Engines refuse that in one they chose themselves."""
-    explicit = NETWORK_LABEL in network.labels or any(subnet.ip_range for subnet in network.subnets)
-    return next((subnet for subnet in network.subnets if explicit and ":" not in subnet.subnet), None)
+def fixable_subnets(network: Network) -> tuple[Subnet, ...]:
+    """The subnets in which containers may ask for addresses: Engines refuse that in those they chose themselves."""
+    return tuple(subnet for subnet in network.subnets if NETWORK_LABEL in network.labels or subnet.ip_range)
+
+
+def check_families(network: Network, family: IPFamily) -> None:
+    """Refuse a network that cannot have nodes of `family`. Raises: ClusterError."""
+    if family is IPFamily.IPV4 or network.enable_ipv6:
+        return
+    raise ClusterError(
+        f'cannot make a cluster of ipFamily {family} in the network "{network.name}"',
+        why="the network has no IPv6: the Engine's host had none when it was made, or whoever made it did not ask for it",
+        hint="see that the host has IPv6 (sysctl net.ipv6.conf.all.disable_ipv6 is 0, and the kernel has ip6tables); then remove the network "
+        f"(docker network rm {network.name}) once no cluster uses it: the next create makes it anew",
+    )
 
 
 async def release_network(connection: Connection, name: str, bus: Bus, cluster: str) -> None:

@@ -19,7 +19,7 @@ from kindasync.cluster._limits import system_reserved
 from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
-from kindasync.config import Role
+from kindasync.config import ProxyMode, Role
 from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import ExecResult, container_exec
@@ -90,6 +90,8 @@ async def provision_first(
     node = plan.first
 
     async def prepare() -> None:
+        if run.request.config.networking.kube_proxy_mode is ProxyMode.IPVS:
+            await _check_ipvs(run, node, container)
         parameters = await _parameters(run, plan, node, container, engine)
         text = patched_kubeadm(run, node, kubeadm.to_yaml(kubeadm.documents(parameters)), joins=False)
         files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
@@ -178,6 +180,19 @@ async def _check_space(run: Run, node: NodePlan, container: Container) -> None:
                 )
 
 
+async def _check_ipvs(run: Run, node: NodePlan, container: Container) -> None:
+    """Refuse a kernel in which kube-proxy could not do what it is asked for: it would only say so in its log, and no Service would answer."""
+    with run.step(f"look for IPVS in the kernel of node {node.name}", node=node.name):
+        for argv in (("test", "-e", "/proc/net/ip_vs"), ("modprobe", "--quiet", "ip_vs")):  # there already, or built in; or a module
+            if not (await _exec(run, container, argv)).exit_code:
+                return
+        raise NodeError(
+            "kube-proxy cannot use IPVS here",
+            why="the kernel of the Engine's host has no ip_vs, and no module of that name can be loaded from a node",
+            hint="set networking.kubeProxyMode to nftables or iptables; or load it on the Engine's host: modprobe ip_vs",
+        )
+
+
 async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
     """The user's hooks, one after the other, in the order they were given."""
     paused = PausedNode(
@@ -259,14 +274,17 @@ async def read_authority(run: Run, container: Container, *, keys: bool) -> Autho
     return Authority(confs=confs, keys=shared_keys)
 
 
-def _address_of(container: Container, plan: Plan) -> str:
+def _addresses_of(container: Container, plan: Plan) -> tuple[str, ...]:
+    """The node's address of each family of the cluster, the primary one's first."""
     attachment = container.attachment(plan.network)
-    if not attachment or not attachment.ipv4_address:
-        raise ClusterError(
-            f"node {container.name} has no IPv4 address in network {plan.network}",
-            hint="is the network an IPv4 one? docker network inspect shows it",
-        )
-    return attachment.ipv4_address
+    found = {4: attachment.ipv4_address, 6: attachment.ipv6_address} if attachment else {}
+    for version in plan.ip_versions:
+        if not found.get(version):
+            raise ClusterError(
+                f"node {container.name} has no IPv{version} address in network {plan.network}",
+                hint=f"is the network an IPv{version} one? docker network inspect shows it",
+            )
+    return tuple(found[version] for version in plan.ip_versions)
 
 
 async def _parameters(run: Run, plan: Plan, node: NodePlan, container: Container, engine: EngineFacts) -> kubeadm.Kubeadm:
@@ -278,7 +296,7 @@ async def _parameters(run: Run, plan: Plan, node: NodePlan, container: Container
         version=version,
         cluster=run.cluster,
         node_name=node.name,
-        node_address=node.address or _address_of(container, plan),
+        node_addresses=_addresses_of(container, plan),
         control_plane_endpoint=plan.control_plane_endpoint,
         cert_sans=plan.cert_sans,
         token=run.token,

@@ -120,12 +120,12 @@ async def _check_addresses(connection: Connection, cluster: str, nodes: Sequence
     moved: list[str] = []
     repaired: list[str] = []
     for node in nodes:
-        if any(attachment.fixed_ipv4 for attachment in node.attachments):
+        if any(attachment.fixed_ipv4 or attachment.fixed_ipv6 for attachment in node.attachments):
             continue
-        before = await _node_address(connection, node)
-        now = [attachment.ipv4_address for attachment in node.attachments]
-        if before and before not in now:
-            text = f"{node.name} was {before}, and is {', '.join(now)}"
+        before = await _node_addresses(connection, node)
+        now = {address for attachment in node.attachments for address in (attachment.ipv4_address, attachment.ipv6_address) if address}
+        if not before <= now:
+            text = f"{node.name} was {' and '.join(sorted(before))}, and is {' and '.join(sorted(now))}"
             (repaired if await _repairs(connection, node) else moved).append(text)
     if moved:
         raise ClusterError(
@@ -138,20 +138,20 @@ async def _check_addresses(connection: Connection, cluster: str, nodes: Sequence
         bus.emit(Warned(cluster=cluster, message=f"nodes came back with other addresses, which their image repairs: {'; '.join(repaired)}"))
 
 
-async def _node_address(connection: Connection, node: Container) -> str:
-    """The IPv4 address with which kubeadm has set up the node; empty if that cannot be read."""
+async def _node_addresses(connection: Connection, node: Container) -> set[str]:
+    """The addresses with which kubeadm has set up the node; none if that cannot be read."""
     try:
         text = only_file(await read_archive(connection, node.id, CONFIG_PATH)).decode()
     except NotFound:
-        return ""
+        return set()
     for document in yaml.safe_load_all(text):
         registration = (document or {}).get("nodeRegistration") or {}
         args = registration.get("kubeletExtraArgs") or {}
         pairs = args.items() if isinstance(args, dict) else [(arg["name"], arg["value"]) for arg in args]
         for name, value in pairs:
             if name == "node-ip":
-                return next((address for address in str(value).split(",") if ":" not in address), "")
-    return ""
+                return set(str(value).split(","))
+    return set()
 
 
 async def _repairs(connection: Connection, node: Container) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any, TypeVar
 
 from kindasync.cluster import _addresses
 from kindasync.cluster._names import OWNER_LABEL, REGISTRY_LABEL, RUN_LABEL, node_names
-from kindasync.config import DEFAULT_NAME, PICKED_BY_ENGINE, PICKED_BY_KINDASYNC, ClusterConfig, NodeConfig, Role
+from kindasync.config import DEFAULT_NAME, PICKED_BY_ENGINE, PICKED_BY_KINDASYNC, ClusterConfig, IPFamily, NodeConfig, Role
 from kindasync.docker.containers import PortBinding
 from kindasync.docker.networks import Subnet
-from kindasync.docker.system import LOOPBACK, EngineFacts
+from kindasync.docker.system import LOOPBACK, LOOPBACK_IPV6, EngineFacts
 from kindasync.errors import ClusterError
+from kindasync.node._contract import DNS_SEARCH_VARIABLE
 from kindasync.node._kubeadm import API_PORT
 from kindasync.node._registry import LOCAL_PORT, Cache, caches
 from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL, NodeSpec
@@ -38,7 +40,7 @@ class Facts:
     """What a plan depends on beside the configuration.
 
     Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
-    reference; `subnet` of the network if fixed addresses can be asked for in it; `taken_*` by whatever is in the Engine;
+    reference; `subnets` of the network in which fixed addresses can be asked for; `taken_*` by whatever is in the Engine;
     `network_subnets` all that it has; `host_ports` to pick from; `env` variables, of which nodes get the proxies;
     `attempt` counts the plans of one create: another one gets other addresses and ports; `existing` None: the cluster is to be made.
     """
@@ -50,7 +52,7 @@ class Facts:
     image: str = ""
     pauses: Mapping[str, bool] = field(default_factory=dict)
     network: str = "kind"
-    subnet: Subnet | None = None
+    subnets: tuple[Subnet, ...] = ()
     network_subnets: tuple[str, ...] = ()
     taken_addresses: frozenset[str] = frozenset()
     taken_ports: frozenset[int] = frozenset()
@@ -63,9 +65,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """One node. `address` empty: the Engine gives one; `config_index`: its place in the configuration; `spec` says all about its container.
+    """One node. `address`, of the primary family, empty: the Engine gives one; `config_index`: its place in the configuration.
 
-    `pod_cidrs` empty: the controller-manager gives them, who alone knows what is free in a cluster that is there.
+    `spec` says all about its container; `pod_cidrs` empty: the controller-manager gives them, who alone knows what is free in a cluster that is there.
     """
 
     name: str
@@ -86,7 +88,8 @@ class BalancerPlan:
 
     name: str
     labels: Mapping[str, str]
-    address: str
+    ipv4_address: str
+    ipv6_address: str
     image: str
     port: PortBinding
 
@@ -118,6 +121,7 @@ class Plan:
     network: str
     nodes: tuple[NodePlan, ...]
     balancer: BalancerPlan | None
+    ip_versions: tuple[int, ...]
     pod_subnets: tuple[str, ...]
     service_subnets: tuple[str, ...]
     control_plane_endpoint: str
@@ -149,6 +153,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     Raises: ClusterError if addresses, host ports or podCIDRs are used up.
     """
     cluster = config.name or DEFAULT_NAME
+    networking = config.networking
+    if networking.ip_family is IPFamily.IPV6 and facts.engine.api_host == LOOPBACK:
+        facts = replace(facts, engine=replace(facts.engine, api_host=LOOPBACK_IPV6))
     # Control planes first, else as written.
     config_indices = sorted(range(len(config.nodes)), key=lambda index: config.nodes[index].role is not Role.CONTROL_PLANE)
     ordered = [config.nodes[index] for index in config_indices]
@@ -156,18 +163,18 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     others = existing.names if existing else frozenset[str]()
     names = list(node_names(cluster, (node.role for node in ordered), others))
     nodes = []
-    networking = config.networking
     balancer_name = f"{cluster}-{Role.LOAD_BALANCER}" if config.control_planes > 1 else ""
     registries = config.extras.registries
     registry_name = (registries.local and registries.local.name) or f"{cluster}-registry" if registries.local or registries.mirrors else ""
     subnets = (*facts.network_subnets, *networking.service_subnets, *networking.pod_subnets)
     env = node_env(facts.env, subnets=subnets, nodes=[*names, *filter(None, (balancer_name, registry_name)), *sorted(others)])
+    if config.dns_search_text is not None:
+        env[DNS_SEARCH_VARIABLE] = config.dns_search_text
     asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {networking.api_server_port}
     asked |= {registries.local.host_port} if registries.local else set()
     taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
-        address = _address(facts, taken_addresses, name)
-        taken_addresses.add(address)
+        addresses = _fixed_addresses(facts, taken_addresses, name)
         ports = _ports(config, node, facts, taken_ports, name)
         taken_ports.update(port.host_port for port in ports)
         image = node.image or facts.image
@@ -179,7 +186,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                 role=node.role,
                 engine=facts.engine_url,
                 labels=labels,
-                address=address,
+                address=addresses.get(networking.ip_versions[0], ""),
                 pod_cidrs=() if existing else _addresses.pod_cidrs(networking.pod_subnets, index),
                 image=image,
                 node_labels=dict(node.labels),
@@ -191,7 +198,9 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
                     image=image,
                     pauses=facts.pauses.get(image, False),
                     network=facts.network,
-                    ipv4_address=address,
+                    ipv4_address=addresses.get(4, ""),
+                    ipv6_address=addresses.get(6, ""),
+                    ipv6=6 in networking.ip_versions,
                     labels=labels,
                     env=env,
                     ports=ports,
@@ -211,6 +220,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
         network=facts.network,
         nodes=tuple(nodes),
         balancer=balancer,
+        ip_versions=networking.ip_versions,
         pod_subnets=networking.pod_subnets,
         service_subnets=networking.service_subnets,
         control_plane_endpoint=existing.configuration["controlPlaneEndpoint"] if existing else f"{balancer_name or names[0]}:{API_PORT}",
@@ -222,11 +232,13 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
 
 def _balancer(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, addresses: set[str], ports: set[int]) -> BalancerPlan:
     networking = config.networking
+    fixed = _fixed_addresses(facts, addresses, name)
     wanted = (API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, networking.api_server_port)
     return BalancerPlan(
         name=name,
         labels={label: first.labels[label] for label in (CLUSTER_LABEL, RUN_LABEL, OWNER_LABEL)} | {ROLE_LABEL: Role.LOAD_BALANCER.value},
-        address=_address(facts, addresses, name),
+        ipv4_address=fixed.get(4, ""),
+        ipv6_address=fixed.get(6, ""),
         image=first.image,
         port=_binding(wanted, facts, ports, name),
     )
@@ -247,10 +259,15 @@ def _registry(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, p
     )
 
 
-def _address(facts: Facts, taken: set[str], name: str) -> str:
-    if not facts.subnet:
-        return ""
-    return _nth(_addresses.candidate_addresses(facts.subnet, taken, name), facts.attempt, f"address in subnet {facts.subnet.subnet}")
+def _fixed_addresses(facts: Facts, taken: set[str], name: str) -> dict[int, str]:
+    """An address in each subnet, by IP version, and of all families, also of those that Kubernetes does not use. They are added to those `taken`."""
+    fixed: dict[int, str] = {}
+    for subnet in facts.subnets:
+        candidates = _addresses.candidate_addresses(subnet, taken, name)
+        address = _nth(candidates, facts.attempt, f"address in subnet {subnet.subnet}")
+        fixed[ip_address(address).version] = address
+        taken.add(address)
+    return fixed
 
 
 def _nth(candidates: Iterator[Candidate], attempt: int, what: str) -> Candidate:
@@ -262,12 +279,13 @@ def _nth(candidates: Iterator[Candidate], attempt: int, what: str) -> Candidate:
 def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int], name: str) -> tuple[PortBinding, ...]:
     """The node's published ports: the API server's of a control plane, then the extra ones."""
     networking = config.networking
+    everywhere = "::" if networking.ip_family is IPFamily.IPV6 else "0.0.0.0"
     wanted: list[tuple[int, str, str, int]] = []
     if node.role is Role.CONTROL_PLANE:
         port = networking.api_server_port if config.control_planes == 1 else PICKED_BY_KINDASYNC
         wanted.append((API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, port))
     wanted += [
-        (mapping.container_port, mapping.protocol.lower(), mapping.listen_address or "0.0.0.0", mapping.host_port)
+        (mapping.container_port, mapping.protocol.lower(), mapping.listen_address or everywhere, mapping.host_port)
         for mapping in node.extra_port_mappings
     ]
     return tuple(_binding(each, facts, taken, name) for each in wanted)

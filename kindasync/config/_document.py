@@ -112,6 +112,13 @@ class Networking:
     dns_search: tuple[str, ...] | None = None
 
     @property
+    def ip_versions(self) -> tuple[int, ...]:
+        """4, 6 or both: first that of the first Service subnet, which is the one that nodes and Services have by default."""
+        if self.ip_family is IPFamily.DUAL:
+            return (6, 4) if ":" in self.service_subnets[0] else (4, 6)
+        return (6,) if self.ip_family is IPFamily.IPV6 else (4,)
+
+    @property
     def pod_subnets(self) -> tuple[str, ...]:
         """The pods' subnets, one per family."""
         return _subnets(self.pod_subnet, self.ip_family, "10.244.0.0/16", "fd00:10:244::/56")
@@ -143,7 +150,7 @@ class ClusterConfig:
 
     @property
     def dns_search_text(self) -> str | None:
-        """`networking.dnsSearch` as the node's entrypoint takes it."""
+        """`networking.dnsSearch` as the node's entrypoint takes it. Empty: no search line at all; None: the one that Docker wrote."""
         search = self.networking.dns_search
         return None if search is None else " ".join(search)
 

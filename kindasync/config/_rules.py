@@ -101,6 +101,9 @@ def _networking_problems(networking: Networking) -> Iterator[Problem]:
         yield Problem(path="networking.apiServerPort", message=f"{networking.api_server_port} is not between -1 and 65535")
     if networking.api_server_address and not _is_address(networking.api_server_address):
         yield Problem(path="networking.apiServerAddress", message=f'"{networking.api_server_address}" is not an IP address')
+    for index, domain in enumerate(networking.dns_search or ()):
+        if not domain or any(character.isspace() for character in domain):
+            yield Problem(path=f"networking.dnsSearch[{index}]", message=f'"{domain}" is not one domain')
     yield from _subnet_problems(networking.pod_subnets, networking.ip_family, "networking.podSubnet")
     yield from _subnet_problems(networking.service_subnets, networking.ip_family, "networking.serviceSubnet")
 

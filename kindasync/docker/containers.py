@@ -152,13 +152,14 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A container's place in one network. Addresses are empty while it does not run; `fixed_ipv4` is the one it asked for."""
+    """A container's place in one network. Addresses are empty while it does not run; `fixed_ipv4` and `fixed_ipv6` are those it asked for."""
 
     network: str
     network_id: str
     ipv4_address: str = ""
     ipv6_address: str = ""
     fixed_ipv4: str = ""
+    fixed_ipv6: str = ""
     gateway: str = ""
 
 
@@ -432,6 +433,7 @@ def _attachments(networks: Mapping[str, Mapping[str, Any]]) -> tuple[Attachment,
             ipv4_address=str(value.get("IPAddress") or ""),
             ipv6_address=str(value.get("GlobalIPv6Address") or ""),
             fixed_ipv4=str((value.get("IPAMConfig") or {}).get("IPv4Address") or ""),
+            fixed_ipv6=str((value.get("IPAMConfig") or {}).get("IPv6Address") or ""),
             gateway=str(value.get("Gateway") or ""),
         )
         for name, value in networks.items()

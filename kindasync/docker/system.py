@@ -15,7 +15,7 @@ from kindasync.docker._engine import Call, Connection, required
 from kindasync.transport import Endpoint
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
-LOOPBACK = "127.0.0.1"
+LOOPBACK, LOOPBACK_IPV6 = "127.0.0.1", "::1"
 _WILDCARDS = ("", "0.0.0.0", "::")
 
 
@@ -65,6 +65,8 @@ class EngineFacts:
 
     def reached_host(self, host_ip: str) -> str:
         """The host at which a port is reached from here that was published on `host_ip`: that address, if it names one."""
+        if (host_ip, self.api_host) == ("::", LOOPBACK):
+            return LOOPBACK_IPV6  # "::" is all IPv6 addresses, and none of IPv4
         return self.api_host if host_ip in _WILDCARDS or host_ip == self.publish_address else host_ip
 
     def reached_at(self, host_ip: str, host_port: int) -> str:

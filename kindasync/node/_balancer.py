@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kindasync.docker.containers import ContainerSpec, PortBinding
 from kindasync.node._kubeadm import API_PORT
+from kindasync.node._spec import IPV6_SYSCTLS
 
 CONFIG_PATH = "/kind/haproxy.cfg"
 RELOAD_SIGNAL = "SIGUSR2"  # haproxy's master reads its configuration again; connections stay with the worker that has them
@@ -42,7 +43,17 @@ def config(control_planes: Sequence[str]) -> str:
     return _CONFIG.format(port=API_PORT) + "".join(servers)
 
 
-def balancer_spec(*, name: str, image: str, labels: Mapping[str, str], network: str, address: str, port: PortBinding) -> ContainerSpec:
+def balancer_spec(
+    *,
+    name: str,
+    image: str,
+    labels: Mapping[str, str],
+    network: str,
+    ipv4_address: str,
+    ipv6_address: str,
+    ipv6: bool,
+    port: PortBinding,
+) -> ContainerSpec:
     """The balancer's container: nothing of systemd, no privileges; it is there again after a restart of the Engine."""
     return ContainerSpec(
         image=image,
@@ -53,7 +64,9 @@ def balancer_spec(*, name: str, image: str, labels: Mapping[str, str], network: 
         stop_signal="SIGTERM",  # the image's is for systemd
         restart_policy="on-failure",
         restart_retries=1,
+        sysctls=IPV6_SYSCTLS if ipv6 else {},
         ports=(port,),
         network=network,
-        ipv4_address=address,
+        ipv4_address=ipv4_address,
+        ipv6_address=ipv6_address,
     )

@@ -20,6 +20,7 @@ RUNTIME_READY = "kindasync: runtime ready"
 IMPORT_FAILED = "kindasync: cannot import"
 BOOT_SIGNAL = "SIGUSR1"
 BOOT_ENV = {"KINDASYNC_BOOT": "paused"}
+DNS_SEARCH_VARIABLE = "KIND_DNS_SEARCH"  # kind's: its images' entrypoint reads it, and so does ours
 PRELOAD_DIRECTORY = "/kind/images"
 VERSION_FILE = "/kind/version"
 # kind's own images, and ours when kind starts them, say one of these when a node can be used.

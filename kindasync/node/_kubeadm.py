@@ -38,14 +38,14 @@ API_PHASES = (
 class Kubeadm:
     """All that kubeadm's configuration of one node depends on.
 
-    Shape: `system_reserved`, what its kubelet has to leave of the host's resources; `cluster_configuration` of a cluster that
-    is there: as that has it.
+    Shape: `node_addresses`, one per address family, the primary one's first; `system_reserved`, what its kubelet has to leave
+    of the host's resources; `cluster_configuration` of a cluster that is there: as that has it.
     """
 
     version: KubernetesVersion
     cluster: str
     node_name: str
-    node_address: str
+    node_addresses: tuple[str, ...]
     control_plane_endpoint: str
     cert_sans: tuple[str, ...]
     token: str = field(repr=False)
@@ -183,12 +183,12 @@ def _timeouts(kubeadm: Kubeadm) -> dict[str, Any]:
 
 
 def _endpoint(kubeadm: Kubeadm) -> dict[str, Any]:
-    return {"advertiseAddress": kubeadm.node_address, "bindPort": API_PORT}
+    return {"advertiseAddress": kubeadm.node_addresses[0], "bindPort": API_PORT}
 
 
 def _registration(kubeadm: Kubeadm) -> dict[str, Any]:
     args = {
-        "node-ip": kubeadm.node_address,
+        "node-ip": ",".join(kubeadm.node_addresses),
         "provider-id": f"kind://docker/{kubeadm.cluster}/{kubeadm.node_name}",
         "node-labels": ",".join(f"{key}={value}" for key, value in sorted(kubeadm.node_labels.items())),
     }

@@ -16,12 +16,15 @@ ROLE_LABEL = "io.x-k8s.kind.role"
 KUBECONFIG_TARGET = "/kind/host"
 MODULES = "/lib/modules"
 
+# Engines turn IPv6 off in containers of networks without it, and may in others; pods' packets are forwarded. kind's.
+IPV6_SYSCTLS = {"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.all.forwarding": "1"}
+
 _PROPAGATION = {Propagation.HOST_TO_CONTAINER: ("rslave",), Propagation.BIDIRECTIONAL: ("rshared",), Propagation.NONE: ()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """What one node is to be. `kubeconfig_dir`: a directory of the Engine's host, to be seen in control-plane nodes; empty: none."""
+    """What one node is to be. Addresses that are empty are the Engine's to give; `ipv6`: Kubernetes uses it. `kubeconfig_dir`: a directory of the Engine's host, to be seen in control-plane nodes; empty: none."""
 
     name: str
     cluster: str
@@ -30,6 +33,8 @@ class NodeSpec:
     pauses: bool
     network: str
     ipv4_address: str = ""
+    ipv6_address: str = ""
+    ipv6: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortBinding, ...] = ()
@@ -75,9 +80,11 @@ def container_spec(node: NodeSpec, facts: EngineFacts, *, working_dir: Path) -> 
         nano_cpus=node.nano_cpus,
         memory_bytes=node.memory_bytes,
         extra_hosts=node.extra_hosts,
+        sysctls=IPV6_SYSCTLS if node.ipv6 else {},
         ports=node.ports,
         network=node.network,
         ipv4_address=node.ipv4_address,
+        ipv6_address=node.ipv6_address,
     )
 
 

@@ -455,9 +455,9 @@ class Routes:
             name: {
                 "NetworkID": container.network_id,
                 "IPAddress": container.address,
-                "IPAMConfig": {"IPv4Address": container.asked_address} if container.asked_address else None,
+                "IPAMConfig": container.asked_addresses or None,
                 "Gateway": "172.30.0.1" if container.address else "",
-                "GlobalIPv6Address": "",
+                "GlobalIPv6Address": container.ipv6_address,
             }
         }
 

@@ -69,6 +69,7 @@ class FakeContainer:
     on_signal: Mapping[str, ProgramResult] = field(default_factory=dict)
     volumes: list[str] = field(default_factory=list)
     address: str = ""
+    ipv6_address: str = ""
     network_id: str = ""
     log: bytearray = field(default_factory=bytearray)
     starts: int = 0
@@ -107,8 +108,13 @@ class FakeContainer:
 
     @property
     def asked_address(self) -> str:
+        return self.asked_addresses.get("IPv4Address", "")
+
+    @property
+    def asked_addresses(self) -> dict[str, str]:
+        """By "IPv4Address" and "IPv6Address"."""
         endpoints = (self.body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
-        return str(((endpoints.get(self.network) or {}).get("IPAMConfig") or {}).get("IPv4Address") or "")
+        return (endpoints.get(self.network) or {}).get("IPAMConfig") or {}
 
     @property
     def running(self) -> bool:
@@ -187,7 +193,7 @@ class State:
         container = FakeContainer(
             id=container_id, name=name, body=body, image=image, created=time.time(), files=dict(image.files), links=dict(image.links)
         )
-        if container.asked_address and not all(network.fixed for network in self._networks_named(container.network)):
+        if container.asked_addresses and not all(network.fixed for network in self._networks_named(container.network)):
             what = f"invalid config for network {container.network}: invalid endpoint settings:\n"
             raise Refused(
                 400, what + "user specified IP address is supported only when connecting to networks with user configured subnets"
@@ -220,10 +226,12 @@ class State:
         try:
             network = self.network(container.network_id or container.network)
             container.network_id = network.id
-            container.address = self._address_in(network, container)
+            container.address = self._address_in(network, container, 4)
+            container.ipv6_address = self._address_in(network, container, 6) if network.enable_ipv6 else ""
             self._publish(container)
         except Refused as refused:
-            container.address, container.error, container.exit_code = "", refused.message, START_FAILED
+            container.address = container.ipv6_address = ""
+            container.error, container.exit_code = refused.message, START_FAILED
             raise
         self.emit_network(network, "connect", container)
         container.state, container.exit_code, container.error = "running", 0, ""
@@ -231,16 +239,16 @@ class State:
         self.emit_of(container, "start")
         return True
 
-    def _address_in(self, network: FakeNetwork, container: FakeContainer) -> str:
+    def _address_in(self, network: FakeNetwork, container: FakeContainer, version: int) -> str:
         if not network.subnets:
             return ""
-        held = {other.address for other in self.containers.values() if other.running and other.network_id == network.id}
-        asked = container.asked_address
+        held = {address for other in self.attached(network) for address in (other.address, other.ipv6_address)}
+        asked = container.asked_addresses.get(f"IPv{version}Address")
         if asked:
             if asked in held:
                 raise Refused(403, "Address already in use")
             return asked
-        config = next(subnet for subnet in network.subnets if ":" not in subnet["Subnet"])
+        config = next(subnet for subnet in network.subnets if ip_network(subnet["Subnet"]).version == version)
         pool = ip_network(config.get("IPRange") or config["Subnet"])
         gateway = ip_address(config.get("Gateway") or _first_address(pool, config["Subnet"]))
         return next(
@@ -273,8 +281,10 @@ class State:
     def _can_listen(container: FakeContainer, key: str, port: int) -> bool:
         """The port of a Kubernetes API is a real one, of this machine: another program, or another fake, may have it."""
         if key == _API:
+            host_ip = container.host_config["PortBindings"][key][0].get("HostIp", "")
+            host, family = ("::1", socket.AF_INET6) if ":" in host_ip else ("127.0.0.1", socket.AF_INET)
             try:
-                container.api_socket = socket.create_server(("127.0.0.1", port))
+                container.api_socket = socket.create_server((host, port), family=family)
             except OSError:
                 return False
         return True
@@ -289,7 +299,7 @@ class State:
         """The first process of the container ends."""
         if container.running:
             container.state, container.exit_code, container.oom_killed = "exited", exit_code, oom_killed
-            container.address = ""
+            container.address = container.ipv6_address = ""
             self._stop_listening(container)
             container.ends += 1
             if container.network_id in self.networks:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -17,7 +18,15 @@ from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, Engine
 from kindasync.cluster._namespaces import make_namespace, remove_namespace
-from kindasync.docker.containers import container_list
+from kindasync.docker.containers import (
+    Container,
+    ContainerSpec,
+    container_create,
+    container_inspect,
+    container_list,
+    container_remove,
+    container_start,
+)
 from kindasync.docker.images import image_load, image_remove, image_tag
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
@@ -128,6 +137,21 @@ def pod(name: str, command: Sequence[str], **spec: Any) -> Any:
             **spec,
         },
     }
+
+
+@asynccontextmanager
+async def beside(cluster: Cluster) -> AsyncIterator[Container]:
+    """A container that is none of the cluster's, in the network of its nodes; it does nothing."""
+    async with cluster.engine.connect() as connection:
+        node = await container_inspect(connection, cluster.nodes[0].id)
+        spec = ContainerSpec(image=node.image, entrypoint=("sleep", "infinity"), network=node.attachments[0].network)
+        container = await container_create(connection, f"{cluster.name}-beside", spec)
+        try:
+            await container_start(connection, container)
+            yield await container_inspect(connection, container)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await container_remove(connection, container)
 
 
 async def pod_ends(core: CoreV1Api, namespace: str, name: str) -> tuple[str, str]:

@@ -181,7 +181,7 @@ def lasting(containers: Sequence[Container]) -> list[tuple[Any, ...]]:
             each.name,
             each.id,
             each.state,
-            [(at.network, at.ipv4_address, at.fixed_ipv4) for at in each.attachments],
+            [(at.network, at.ipv4_address, at.fixed_ipv4, at.ipv6_address, at.fixed_ipv6) for at in each.attachments],
             sorted(map(str, each.ports)),
         )
         for each in containers

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import islice
 
 import pytest
 
-from kindasync.cluster._addresses import HOST_PORTS, candidate_addresses, candidate_ports, candidate_subnets, host_ports, pod_cidrs
+from kindasync.cluster._addresses import (
+    HOST_PORTS,
+    candidate_addresses,
+    candidate_ports,
+    candidate_subnets,
+    host_ports,
+    ipv6_subnet,
+    pod_cidrs,
+)
 from kindasync.cluster._lookup import api_server, role_of, server_url
 from kindasync.cluster._names import natural, node_names
 from kindasync.config import Role
@@ -63,6 +71,17 @@ def test_addresses_to_ask_for() -> None:
     assert taken.isdisjoint(addresses)
     assert {"10.89.0.0", "10.89.0.1"}.isdisjoint(addresses)
     assert all(IPv4Address(address) in IPv4Network("10.89.0.0/17") for address in addresses)
+
+
+def test_addresses_of_an_ipv6_subnet() -> None:
+    """The Engine gives those of the second /80 (a range that ends with its subnet, Docker 26 cannot use); the first are asked for."""
+    subnet = ipv6_subnet("fc00:1:2:3::/64")
+
+    assert subnet == Subnet(subnet="fc00:1:2:3::/64", ip_range="fc00:1:2:3:1::/80", gateway="fc00:1:2:3::1")
+    addresses = [*candidate_addresses(subnet, {"fc00:1:2:3::2"}, "demo-control-plane")]
+    assert len(addresses) == len(set(addresses)) > 32000
+    assert {"fc00:1:2:3::", "fc00:1:2:3::1", "fc00:1:2:3::2"}.isdisjoint(addresses)
+    assert all(IPv6Address(address) in IPv6Network("fc00:1:2:3::/80") for address in addresses)
 
 
 def test_addresses_begin_where_the_name_says() -> None:

@@ -419,6 +419,8 @@ def mapping(**fields: object) -> dict[str, object]:
         ({"networking": {"apiServerPort": 65536}}, ["networking.apiServerPort"]),
         ({"networking": {"apiServerAddress": "::1"}}, []),
         ({"networking": {"apiServerAddress": "localhost"}}, ["networking.apiServerAddress"]),
+        ({"networking": {"dnsSearch": ["a.example", "b"]}}, []),
+        ({"networking": {"dnsSearch": ["a b", "", "c\nnameserver 192.0.2.1"]}}, [f"networking.dnsSearch[{index}]" for index in range(3)]),
     ],
 )
 def test_rules(fields: dict[str, Any], expected: list[str]) -> None:

@@ -21,7 +21,7 @@ SINGLE = Kubeadm(
     version=KubernetesVersion.parse("v1.37.0"),
     cluster="demo",
     node_name="demo-control-plane",
-    node_address="10.89.0.2",
+    node_addresses=("10.89.0.2",),
     control_plane_endpoint="demo-control-plane:6443",
     cert_sans=("localhost", "127.0.0.1"),
     token=TOKEN,
@@ -187,12 +187,18 @@ def test_node_labels_go_to_the_kubelet() -> None:
 
 
 def test_two_families() -> None:
-    """Both subnets, in the order given."""
-    dual = replace(SINGLE, pod_subnets=("10.244.0.0/16", "fd00:10:244::/56"), service_subnets=("10.96.0.0/16", "fd00:10:96::/112"))
+    """Both subnets and addresses, in the order given; the API server advertises the first."""
+    dual = replace(SINGLE, node_addresses=("fc00::2", "10.89.0.2"))
+    dual = replace(dual, pod_subnets=("10.244.0.0/16", "fd00:10:244::/56"), service_subnets=("10.96.0.0/16", "fd00:10:96::/112"))
 
     assert by_kind(dual)["ClusterConfiguration"]["networking"] == {
         "podSubnet": "10.244.0.0/16,fd00:10:244::/56",
         "serviceSubnet": "10.96.0.0/16,fd00:10:96::/112",
+    }
+    assert by_kind(dual)["InitConfiguration"]["localAPIEndpoint"]["advertiseAddress"] == "fc00::2"
+    assert by_kind(dual)["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"][0] == {
+        "name": "node-ip",
+        "value": "fc00::2,10.89.0.2",
     }
 
 

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from kindasync.cluster.plan import Facts, NodePlan, Plan, plan
-from kindasync.config import ClusterConfig, ClusterExtras, ExtraMount, Networking, NodeConfig, NodeExtras, PortMapping, Protocol, Role
+from kindasync.config import (
+    ClusterConfig,
+    ClusterExtras,
+    ExtraMount,
+    IPFamily,
+    Networking,
+    NodeConfig,
+    NodeExtras,
+    PortMapping,
+    Protocol,
+    Role,
+)
 from kindasync.docker.containers import PortBinding
 from kindasync.docker.networks import Subnet
 from kindasync.docker.system import facts_from
@@ -18,6 +29,7 @@ from kindasync.node._spec import NodeSpec
 
 CONTROL_PLANE, WORKER = NodeConfig(), NodeConfig(role=Role.WORKER)
 SUBNET = Subnet(subnet="10.89.0.0/16", ip_range="10.89.128.0/17", gateway="10.89.0.1")
+IPV6_SUBNET = Subnet(subnet="fc00::/64", ip_range="fc00:0:0:0:1::/80", gateway="fc00::1")
 FACTS = Facts(
     engine=facts_from({"Architecture": "x86_64"}, api_version=(1, 45)),
     engine_url="unix:///var/run/docker.sock",
@@ -25,7 +37,7 @@ FACTS = Facts(
     owner="host/42",
     image="kindasync/node:v1.37.0",
     pauses={"kindasync/node:v1.37.0": True},
-    subnet=SUBNET,
+    subnets=(SUBNET, IPV6_SUBNET),
     kubeconfig_dir="/home/me/.local/state/kindasync/id/demo",
     network_subnets=("10.89.0.0/16", "fc00::/64"),
     env={"HTTPS_PROXY": "http://proxy:3128", "HOME": "/home/me"},
@@ -48,6 +60,7 @@ def test_a_single_node() -> None:
         "kindasync.owner": "host/42",
     }
     address, port = planned.first.address, planned.first.spec.ports[0].host_port
+    ipv6_address = planned.first.spec.ipv6_address
     assert planned == Plan(
         cluster="demo",
         run="run-1",
@@ -71,6 +84,7 @@ def test_a_single_node() -> None:
                     pauses=True,
                     network="kind",
                     ipv4_address=address,
+                    ipv6_address=ipv6_address,
                     labels=labels,
                     env={
                         "HTTPS_PROXY": "http://proxy:3128",
@@ -84,12 +98,14 @@ def test_a_single_node() -> None:
             ),
         ),
         balancer=None,
+        ip_versions=(4,),
         pod_subnets=("10.244.0.0/16",),
         service_subnets=("10.96.0.0/16",),
         control_plane_endpoint="demo-control-plane:6443",
         cert_sans=("localhost", "127.0.0.1"),
     )
     assert address.startswith("10.89.")
+    assert ipv6_address.startswith("fc00::")
     assert 20000 <= port < 30000
     assert planned.single_node
 
@@ -136,10 +152,47 @@ def test_every_node_has_an_address_of_its_own() -> None:
 
 def test_without_a_subnet_the_engine_gives_addresses() -> None:
     """It would refuse fixed ones in a network whose subnet it chose itself."""
-    planned = plan(ClusterConfig(nodes=(CONTROL_PLANE, WORKER)), replace(FACTS, subnet=None))
+    planned = plan(ClusterConfig(nodes=(CONTROL_PLANE, WORKER)), replace(FACTS, subnets=()))
 
     assert [node.address for node in planned.nodes] == ["", ""]
     assert [node.spec.ipv4_address for node in planned.nodes] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("networking", "ip_versions", "pod_cidrs"),
+    [
+        (Networking(), (4,), ["10.244.1.0/24"]),
+        (Networking(ip_family=IPFamily.IPV6), (6,), ["fd00:10:244:1::/64"]),
+        (Networking(ip_family=IPFamily.DUAL), (4, 6), ["10.244.1.0/24", "fd00:10:244:1::/64"]),
+        (
+            Networking(ip_family=IPFamily.DUAL, pod_subnet="fd00:1::/56,10.1.0.0/16", service_subnet="fd00:2::/112,10.2.0.0/16"),
+            (6, 4),
+            ["fd00:1:0:1::/64", "10.1.1.0/24"],
+        ),
+    ],
+)
+def test_families(networking: Networking, ip_versions: tuple[int, ...], pod_cidrs: list[str]) -> None:
+    """Nodes have a fixed address of each; the first Service subnet says which one comes first in Kubernetes."""
+    planned = plan(ClusterConfig(nodes=(CONTROL_PLANE, CONTROL_PLANE, WORKER), networking=networking), FACTS)
+
+    node, balancer = planned.nodes[1], planned.balancer
+    assert planned.ip_versions == ip_versions
+    assert list(node.pod_cidrs) == pod_cidrs
+    assert node.spec.ipv6 is (6 in ip_versions)
+    assert node.address == {4: node.spec.ipv4_address, 6: node.spec.ipv6_address}[ip_versions[0]]
+    assert balancer is not None
+    for ipv4, ipv6 in ((node.spec.ipv4_address, node.spec.ipv6_address), (balancer.ipv4_address, balancer.ipv6_address)):
+        assert (ipv4.startswith("10.89."), ipv6.startswith("fc00::")) == (True, True)
+    asked_for = [balancer.ipv4_address, balancer.ipv6_address]
+    asked_for += [address for each in planned.nodes for address in (each.spec.ipv4_address, each.spec.ipv6_address)]
+    assert len(set(asked_for)) == 2 * 4
+
+
+def test_a_family_of_which_the_engine_gives_the_addresses() -> None:
+    """As in a network of which somebody else has chosen one subnet."""
+    spec = plan(ClusterConfig(networking=Networking(ip_family=IPFamily.DUAL)), replace(FACTS, subnets=(SUBNET,))).first.spec
+
+    assert (spec.ipv4_address.startswith("10.89."), spec.ipv6_address) == (True, "")
 
 
 def test_another_attempt_has_other_addresses_and_ports() -> None:
@@ -175,6 +228,10 @@ def test_extras_are_for_the_node_at_their_place_in_the_configuration() -> None:
         ({"api_server_port": 6443, "api_server_address": "192.168.1.5"}, "127.0.0.1", ("192.168.1.5", 6443)),
         ({"api_server_port": 6443}, "172.17.0.1", ("172.17.0.1", 6443)),
         ({"api_server_port": 6443}, "docker", ("0.0.0.0", 6443)),
+        ({"api_server_port": 6443, "ip_family": IPFamily.IPV6}, "127.0.0.1", ("::1", 6443)),
+        ({"api_server_port": 6443, "ip_family": IPFamily.IPV6, "api_server_address": "127.0.0.1"}, "127.0.0.1", ("127.0.0.1", 6443)),
+        ({"api_server_port": 6443, "ip_family": IPFamily.IPV6}, "172.17.0.1", ("172.17.0.1", 6443)),  # there it is reached
+        ({"api_server_port": 6443, "ip_family": IPFamily.DUAL}, "127.0.0.1", ("127.0.0.1", 6443)),
     ],
 )
 def test_where_the_api_server_is_published(networking: Mapping[str, Any], api_host: str, binding: tuple[str, int]) -> None:
@@ -190,6 +247,7 @@ def test_where_the_api_server_is_published(networking: Mapping[str, Any], api_ho
     ("api_server_address", "api_host", "sans"),
     [
         ("", "127.0.0.1", ("localhost", "127.0.0.1")),
+        ("::1", "127.0.0.1", ("localhost", "127.0.0.1", "::1")),
         ("192.168.1.5", "127.0.0.1", ("localhost", "127.0.0.1", "192.168.1.5")),
         ("", "docker", ("localhost", "127.0.0.1", "docker")),
         ("0.0.0.0", "10.0.0.5", ("localhost", "127.0.0.1", "0.0.0.0", "10.0.0.5")),
@@ -200,6 +258,24 @@ def test_names_in_the_certificate(api_server_address: str, api_host: str, sans: 
     config = ClusterConfig(networking=Networking(api_server_address=api_server_address))
 
     assert plan(config, replace(FACTS, engine=replace(FACTS.engine, api_host=api_host))).cert_sans == sans
+
+
+def test_names_in_the_certificate_of_an_ipv6_cluster() -> None:
+    """Its own loopback, too."""
+    config = ClusterConfig(networking=Networking(ip_family=IPFamily.IPV6))
+
+    assert plan(config, FACTS).cert_sans == ("localhost", "127.0.0.1", "::1")
+
+
+@pytest.mark.parametrize(
+    ("dns_search", "env"),
+    [(None, {}), ((), {"KIND_DNS_SEARCH": ""}), (("a.example", "b"), {"KIND_DNS_SEARCH": "a.example b"})],
+)
+def test_dns_search(dns_search: tuple[str, ...] | None, env: Mapping[str, str]) -> None:
+    """Every node's entrypoint is told, ours and kind's by the same variable; nothing is not the same as none."""
+    config = ClusterConfig(nodes=(CONTROL_PLANE, WORKER), networking=Networking(dns_search=dns_search))
+
+    assert [node.spec.env for node in plan(config, replace(FACTS, env={})).nodes] == [env, env]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +295,16 @@ def test_extra_ports(mapping: PortMapping, binding: PortBinding) -> None:
 
     assert ports(planned)[1] == [binding]
     assert len(ports(planned)[0]) == 1
+
+
+@pytest.mark.parametrize(("family", "address"), [(IPFamily.IPV4, "0.0.0.0"), (IPFamily.DUAL, "0.0.0.0"), (IPFamily.IPV6, "::")])
+def test_extra_ports_of_a_family(family: IPFamily, address: str) -> None:
+    """All addresses means all of IPv6 in a cluster that has nothing else."""
+    nodes = (replace(CONTROL_PLANE, extra_port_mappings=(PortMapping(container_port=132, host_port=8132, protocol=Protocol.SCTP),)),)
+
+    (published,) = ports(plan(ClusterConfig(nodes=nodes, networking=Networking(ip_family=family)), FACTS))
+
+    assert published[1] == PortBinding(container_port=132, protocol="sctp", host_ip=address, host_port=8132)
 
 
 def test_picked_ports_are_nobody_elses() -> None:
@@ -250,8 +336,8 @@ def test_mounts_are_the_nodes() -> None:
 @pytest.mark.parametrize(
     ("config", "facts"),
     [
-        (ClusterConfig(nodes=(CONTROL_PLANE, WORKER)), {"subnet": Subnet(subnet="10.0.0.0/30", gateway="10.0.0.1")}),
-        (ClusterConfig(), {"subnet": Subnet(subnet="10.0.0.0/30", gateway="10.0.0.1"), "attempt": 1}),  # no second one to try
+        (ClusterConfig(nodes=(CONTROL_PLANE, WORKER)), {"subnets": (Subnet(subnet="10.0.0.0/30", gateway="10.0.0.1"),)}),
+        (ClusterConfig(), {"subnets": (Subnet(subnet="10.0.0.0/30", gateway="10.0.0.1"),), "attempt": 1}),  # no second one to try
         (ClusterConfig(), {"taken_ports": frozenset(range(20000, 30000))}),
         (ClusterConfig(nodes=(CONTROL_PLANE, WORKER), networking=Networking(pod_subnet="10.244.0.0/24")), {}),
     ],

@@ -59,6 +59,8 @@ def test_a_worker() -> None:
         ({"network": "other", "ipv4_address": "10.89.0.3"}, {"network": "other", "ipv4_address": "10.89.0.3"}),
         ({"nano_cpus": 500_000_000, "memory_bytes": 1 << 30}, {"nano_cpus": 500_000_000, "memory_bytes": 1 << 30}),
         ({"extra_hosts": {"a": "10.0.0.1"}}, {"extra_hosts": {"a": "10.0.0.1"}}),
+        ({"ipv6_address": "fc00::3"}, {"ipv6_address": "fc00::3"}),
+        ({"ipv6": True}, {"sysctls": {"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.all.forwarding": "1"}}),  # as kind does
         ({"binds_modules": False}, {"strict_binds": ()}),  # hosts that have none
         ({"kubeconfig_dir": "/state/demo"}, {}),  # for control planes only
     ],

@@ -209,7 +209,7 @@ def test_ports_are_published_where_they_are_reached(api_host: str, publish_addre
     [
         ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
         ("127.0.0.1", "0.0.0.0", "127.0.0.1"),
-        ("127.0.0.1", "::", "127.0.0.1"),
+        ("127.0.0.1", "::", "::1"),  # all addresses of IPv6, and none of IPv4
         ("127.0.0.1", "", "127.0.0.1"),
         ("127.0.0.1", "192.168.1.5", "192.168.1.5"),  # apiServerAddress wins
         ("docker", "0.0.0.0", "docker"),
