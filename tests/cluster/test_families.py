@@ -85,7 +85,9 @@ async def test_pods_of_different_nodes_reach_each_other(family: Family) -> None:
         await pod_is(core, "default", "web", lambda status: status.phase == "Running")
         web = (await core.read_namespaced_pod("web", "default")).status.pod_ips
         hosts = [f"{in_url(each.ip)}:8080" for each in web] + [in_url(address) for address in service.spec.cluster_ips] + ["web"]
-        ask = " && ".join(f"for i in 1 2 3 4 5 6 7 8; do wget -q -O - -T 2 http://{host}/ && break; sleep 1; done" for host in hosts)
+        ask = " && ".join(
+            f"for i in 1 2 3 4 5 6 7 8; do wget -q -O - -T 2 http://{host}/ 2>/dev/null && break; sleep 1; done" for host in hosts
+        )
         await core.create_namespaced_pod("default", pod("asks", ["sh", "-c", ask], nodeName=family.control_plane))
         phase, output = await pod_ends(core, "default", "asks")
     published = await family.cluster.nodes[0].published(30080)

@@ -13,7 +13,7 @@ from kubernetes_asyncio.client import AppsV1Api, CoreV1Api, StorageV1Api
 
 from kindasync import Cluster
 from kindasync.config import Role
-from tests.cluster.conftest import pod, pod_ends, pod_is
+from tests.cluster.conftest import beside, pod, pod_ends, pod_is
 
 pytestmark = pytest.mark.anyio
 
@@ -159,3 +159,15 @@ async def test_get_and_list_find_it(cluster: Cluster) -> None:
     assert found.kubeconfig == cluster.kubeconfig
     assert found.kubeconfig_path == cluster.kubeconfig_path
     assert found.nodes == cluster.nodes
+
+
+async def test_pods_know_the_names_of_containers_beside_their_cluster(cluster: Cluster, namespace: str) -> None:
+    """Docker's resolver knows them; CoreDNS asks it, and finds no loop."""
+    async with beside(cluster) as other, cluster.client() as api:
+        core = CoreV1Api(api)
+        ask = f"for i in 1 2 3 4 5 6 7 8; do nslookup {other.name}. && exit 0; sleep 1; done; exit 1"
+        await core.create_namespaced_pod(namespace, pod("looks", ["sh", "-c", ask]))
+        phase, output = await pod_ends(core, namespace, "looks")
+
+    assert phase == "Succeeded", output
+    assert other.attachments[0].ipv4_address in output
