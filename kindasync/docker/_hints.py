@@ -26,6 +26,7 @@ class Refusal(Enum):
     OUT_OF_INOTIFY = auto()
     LIMIT_REFUSED = auto()
     NO_PRIVILEGE = auto()
+    NO_PROTOCOL = auto()
     NO_COMMAND = auto()
     UNAUTHORIZED = auto()
 
@@ -101,6 +102,11 @@ _TABLE = (
         Refusal.NO_PRIVILEGE,
         ("unable to apply caps", "operation not permitted"),
         "the Engine may not start privileged containers here: kindasync doctor says what is missing",
+    ),
+    _Row(
+        Refusal.NO_PROTOCOL,
+        ("protocol not supported",),
+        "the kernel of the Engine's host has no SCTP: load it there (modprobe sctp), or map a TCP or UDP port",
     ),
     _Row(Refusal.NO_COMMAND, ("no command specified", "no command or entrypoint provided")),
     _Row(

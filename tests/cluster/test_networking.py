@@ -216,3 +216,16 @@ async def test_ipvs_answers_where_the_kernel_has_it_and_is_refused_elsewhere(nam
         core = CoreV1Api(api)
         await core.create_namespaced_pod("default", pod("asks", ["sh", "-c", ASK_THE_API]))
         assert (await pod_ends(core, "default", "asks"))[0] == "Succeeded"
+
+
+async def test_sctp_is_published_where_the_kernel_has_it_and_is_refused_elsewhere(name: str) -> None:
+    """With what to do."""
+    mapping = {"containerPort": 30090, "protocol": "SCTP"}
+    config = {**HEAD, "nodes": [{"role": "control-plane", "extraPortMappings": [mapping]}]}
+    if not Path("/proc/net/sctp").exists():
+        with pytest.raises(StepFailed, match="modprobe sctp"):
+            await Cluster.create(name, config=config)
+        assert name not in await Cluster.list()
+        return
+    async with Cluster.running(config, name=name) as cluster:
+        assert await cluster.nodes[0].published(30090, "sctp")

@@ -83,6 +83,9 @@ MESSAGES = {
     Refusal.NO_PRIVILEGE: [
         "runc create failed: unable to start container process: unable to apply caps: operation not permitted: unknown",
     ],
+    Refusal.NO_PROTOCOL: [
+        "driver failed programming external connectivity on endpoint demo (b6df212e): Error starting userland proxy: protocol not supported",
+    ],
     Refusal.NO_COMMAND: [
         "No command specified",  # 20.10 to 27
         "no command specified",  # 28, 29
@@ -132,6 +135,7 @@ def test_every_refusal_has_a_message() -> None:
         (Refusal.DISK_FULL, "free disk space"),
         (Refusal.OUT_OF_INOTIFY, "fs.inotify.max_user_instances"),
         (Refusal.NO_PRIVILEGE, "kindasync doctor"),
+        (Refusal.NO_PROTOCOL, "modprobe sctp"),
         (Refusal.UNAUTHORIZED, "docker login"),
     ],
 )
