@@ -104,8 +104,9 @@ async def test_all_is_as_before_after_a_restart(family: Family) -> None:
 
     async with beside(family.cluster) as other, family.cluster.client() as api:
         core = CoreV1Api(api)
-        ask = f"for i in 1 2 3 4 5 6 7 8; do nslookup {other.name}. && exit 0; sleep 1; done; exit 1"
-        await core.create_namespaced_pod("default", pod("looks", ["sh", "-c", ask], nodeName=family.worker))
+        await core.create_namespaced_pod(
+            "default", pod("looks", ["sh", "-c", f"until nslookup {other.name}.; do sleep 1; done"], nodeName=family.worker)
+        )
         phase, output = await pod_ends(core, "default", "looks")
 
     assert phase == "Succeeded", output

@@ -118,8 +118,8 @@ async def test_labels_gates_and_apis_are_as_asked_for(asked: Cluster) -> None:
     """The node's label; a gate that the API server knows to be on; APIs that are off by default."""
     async with asked.client() as api:
         (node,) = (await CoreV1Api(api).list_node()).items
-        metrics = await (await api.call_api("/metrics", "GET", auth_settings=["BearerToken"], _preload_content=False))[0].text()
-        groups = await (await api.call_api("/apis", "GET", auth_settings=["BearerToken"], _preload_content=False))[0].json()
+        metrics = await (await api.call_api("/metrics", "GET", auth_settings=["BearerToken"], _preload_content=False)).text()
+        groups = await (await api.call_api("/apis", "GET", auth_settings=["BearerToken"], _preload_content=False)).json()
 
     assert node.metadata.labels["tier"] == "a"
     assert f'kubernetes_feature_enabled{{name="{GATE}",stage="BETA"}} 1' in metrics
