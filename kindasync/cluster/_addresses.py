@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import sha256
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, ip_network
 from itertools import islice
 
 from kindasync.docker.networks import Subnet
@@ -31,21 +31,24 @@ _POOLS = (
 )
 
 
+def planned_subnet(cidr: str) -> Subnet:
+    """A subnet of which a part is the Engine's to give, and the rest ours to ask for.
+
+    That part is the upper half; of an IPv6 subnet, as Docker 26 finds no address in a range at the end of one, a small one near its beginning.
+    """
+    network = ip_network(cidr)
+    bits = 1 if network.version == 4 else min(16, (network.max_prefixlen - network.prefixlen) // 2)
+    _, range_, *_ = islice(network.subnets(prefixlen_diff=bits), 2)
+    return Subnet(subnet=str(network), ip_range=str(range_), gateway=str(network[1]))
+
+
 def candidate_subnets(taken: Iterable[str]) -> Iterator[Subnet]:
-    """IPv4 subnets that overlap none of the `taken` CIDRs. The upper half is the Engine's to give, the lower one ours to ask for."""
+    """IPv4 subnets that overlap none of the `taken` CIDRs."""
     taken_networks = [ip_network(cidr, strict=False) for cidr in taken]
     for pool in _POOLS:
         network = IPv4Network(pool)
         if not any(network.version == other.version and network.overlaps(other) for other in taken_networks):
-            _, upper = network.subnets()
-            yield Subnet(subnet=str(network), ip_range=str(upper), gateway=str(network[1]))
-
-
-def ipv6_subnet(cidr: str) -> Subnet:
-    """A /64, of which the second /80 is the Engine's to give. (Docker 26 finds no address in a range at the end of a subnet.)"""
-    network = IPv6Network(cidr)
-    _, second, *_ = islice(network.subnets(new_prefix=80), 2)
-    return Subnet(subnet=str(network), ip_range=str(second), gateway=str(network[1]))
+            yield planned_subnet(pool)
 
 
 def candidate_addresses(subnet: Subnet, taken: Collection[str], seed: str) -> Iterator[str]:

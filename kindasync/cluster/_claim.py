@@ -119,7 +119,7 @@ async def _start(run: Run, container_id: str, name: str, ports: Sequence[PortBin
             raise
         await container_remove(run.connection, container_id)
         if isinstance(error, NotFound):
-            network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
+            network = await ensure_network(run.connection, run.network, run.bus, run.cluster, asked=run.request.config.extras.network)
             check_families(network, config.networking.ip_family)
             return replace(facts, subnets=fixable_subnets(network))
         return facts

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kindasync.cluster._supported import unsupported
 from kindasync.config import ClusterConfig, Role, load, problems_of
 from kindasync.config._rules import length_problems, name_problems
 from kindasync.docker._engine import Engine, carried_through
@@ -393,7 +392,7 @@ def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
     from kindasync.cluster._readable import unreadable
 
     config = replace(config, name=name or config.name or f"test-{token_hex(4)}")
-    problems = [*problems_of(config), *length_problems(config), *unsupported(config), *unreadable(config)]
+    problems = [*problems_of(config), *length_problems(config), *unreadable(config)]
     if problems:
         raise ConfigInvalid(problems)
     return config

@@ -57,7 +57,7 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
     Raises: AlreadyExists; ImageUnusable; StepFailed with the failures of nodes; NotReady; EngineError. Then, and when
     cancelled, all that was made is removed first, unless `retain`; what could not be is named in a note of the error.
     """
-    run = Run(connection=connection, bus=bus, request=request, network=network_name())
+    run = Run(connection=connection, bus=bus, request=request, network=request.config.extras.network.name or network_name())
     undo = _Undo(run)
     try:
         with one_error():
@@ -82,7 +82,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
             config, contracts = await _images(run, engine)
         undo.engine_id = engine.engine_id
         with run.step("make the network"):
-            network = await ensure_network(run.connection, run.network, run.bus, run.cluster)
+            network = await ensure_network(run.connection, run.network, run.bus, run.cluster, asked=run.request.config.extras.network)
             check_families(network, config.networking.ip_family)
         with run.step("plan the nodes"):
             facts = await plan_facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})

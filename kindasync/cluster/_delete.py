@@ -9,11 +9,12 @@ from pathlib import Path
 from kindasync.cluster import _state
 from kindasync.cluster._facts import private_dir
 from kindasync.cluster._lookup import members, registries
-from kindasync.cluster._names import RUN_LABEL
+from kindasync.cluster._names import NETWORK_LABEL, RUN_LABEL
 from kindasync.cluster._network import network_name, release_network
 from kindasync.cluster._together import together
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list, container_remove
+from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
 from kindasync.errors import EngineError
 from kindasync.events import Bus, ClusterDeleted, NodeRemoved, Warned
@@ -94,6 +95,7 @@ async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list
         for directory in kubeconfig_dirs(containers, cluster) | {private_dir((await system_info(connection)).engine_id, cluster)}:
             left += forget(directory, bus=bus, cluster=cluster)
     networks = {attachment.network for container in containers for attachment in container.attachments}
+    networks |= {network.name for network in await network_list(connection, labels={NETWORK_LABEL: cluster})}
     left += await _release(connection, networks | {network_name()}, bus=bus, cluster=cluster)
     if not left:
         bus.emit(ClusterDeleted(cluster=cluster, duration_s=bus.elapsed_s() - began))

@@ -12,7 +12,7 @@ RUN_LABEL = "kindasync.run"  # which create made the object: rollback touches no
 OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc
 REGISTRY_LABEL = "kindasync.registry"  # on the container of a cluster's registries: the cluster
 CACHE_LABEL = "kindasync.registry-cache"  # on volumes of pull-through caches, which stay: the remote
-NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove
+NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove: the cluster for which
 
 
 def node_names(cluster: str, roles: Iterable[Role], taken: Collection[str] = ()) -> Iterator[str]:

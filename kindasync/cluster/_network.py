@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from itertools import islice, repeat
 
 from kindasync.cluster import _addresses
 from kindasync.cluster._names import NETWORK_LABEL
-from kindasync.config import IPFamily
+from kindasync.config import IPFamily, NetworkExtras
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import container_list
@@ -18,6 +20,7 @@ from kindasync.events import Bus, NetworkCreated, NetworkRemoved
 DEFAULT = "kind"
 VARIABLE = "KIND_EXPERIMENTAL_DOCKER_NETWORK"
 ATTEMPTS = 8  # when other processes remove the network between our steps
+ANY = NetworkExtras()
 _MTU = "com.docker.network.driver.mtu"
 _MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 
@@ -27,26 +30,28 @@ def network_name(env: Mapping[str, str] = os.environ) -> str:
     return env.get(VARIABLE) or DEFAULT
 
 
-async def ensure_network(connection: Connection, name: str, bus: Bus, cluster: str) -> Network:
+async def ensure_network(connection: Connection, name: str, bus: Bus, cluster: str, *, asked: NetworkExtras = ANY) -> Network:
     """The network of that name, made if there is none. Any number of processes may do this at once: all get the same one.
 
-    Raises: ClusterError if no subnet is free; ApiError.
+    Raises: ClusterError if no subnet is free, or the network has others than those `asked` for; ApiError.
     """
     for _ in range(ATTEMPTS):
         existing = await network_list(connection, name=name)
-        network = existing[0] if existing else await _make(connection, name, bus, cluster)
+        network = existing[0] if existing else await _make(connection, name, bus, cluster, asked)
         if network:
+            _check_subnets(network, asked)
             return network
     raise ClusterError(f'cannot make the network "{name}"', why="others remove it as soon as it is there", hint="try again")
 
 
-async def _make(connection: Connection, name: str, bus: Bus, cluster: str) -> Network | None:
+async def _make(connection: Connection, name: str, bus: Bus, cluster: str, asked: NetworkExtras) -> Network | None:
     """A new network; None if another process, whose cluster was the last in it, has just removed it."""
     began = bus.elapsed_s()
     everything = await network_list(connection)
     mtu = next((network.options[_MTU] for network in everything if network.name == "bridge" and _MTU in network.options), None)
     options = {_MASQUERADE: "true"} | ({_MTU: mtu} if mtu else {})
-    made = await _create(connection, name, [subnet.subnet for network in everything for subnet in network.subnets], options)
+    taken = [subnet.subnet for network in everything for subnet in network.subnets]
+    made = await _create(connection, name, _candidates(name, taken, asked), {NETWORK_LABEL: cluster}, options, asked)
     # Engines before 23 let two processes make two networks of one name: everybody keeps the oldest.
     first, *_ = (*await network_list(connection, name=name), None)
     if not first:
@@ -62,17 +67,26 @@ async def _make(connection: Connection, name: str, bus: Bus, cluster: str) -> Ne
     return first
 
 
-async def _create(connection: Connection, name: str, taken: list[str], options: Mapping[str, str]) -> str | None:
+def _candidates(name: str, taken: Iterable[str], asked: NetworkExtras) -> list[tuple[Subnet, Subnet]]:
+    """What to try one after the other, an IPv4 and an IPv6 subnet: those `asked` for, else free ones."""
+    ipv4 = repeat(_addresses.planned_subnet(asked.ipv4_subnet)) if asked.ipv4_subnet else _addresses.candidate_subnets(taken)
+    ipv6 = (_addresses.planned_subnet(asked.ipv6_subnet or ula_subnet(name, attempt)) for attempt in range(ATTEMPTS))
+    return list(islice(zip(ipv4, ipv6, strict=False), 1 if asked.ipv4_subnet and asked.ipv6_subnet else None))
+
+
+async def _create(
+    connection: Connection,
+    name: str,
+    candidates: list[tuple[Subnet, Subnet]],
+    labels: Mapping[str, str],
+    options: Mapping[str, str],
+    asked: NetworkExtras,
+) -> str | None:
     """Make the network; its ID, or None if another process was first."""
-    ipv6_attempt: int | None = 0
-    candidates = list(_addresses.candidate_subnets(taken))
+    ipv6 = True
     while candidates:
-        subnets = [candidates[0]]
-        if ipv6_attempt is not None:
-            subnets.append(_addresses.ipv6_subnet(ula_subnet(name, ipv6_attempt)))
-        spec = NetworkSpec(
-            name=name, subnets=tuple(subnets), enable_ipv6=ipv6_attempt is not None, labels={NETWORK_LABEL: "1"}, options=options
-        )
+        subnets = candidates[0] if ipv6 else candidates[0][:1]
+        spec = NetworkSpec(name=name, subnets=subnets, enable_ipv6=ipv6, labels=labels, options=options)
         try:
             return await network_create(connection, spec)
         except Conflict:
@@ -81,18 +95,31 @@ async def _create(connection: Connection, name: str, taken: list[str], options: 
             match refusal_of(error.message):
                 case Refusal.NETWORK_EXISTS:
                     return None
-                case Refusal.NO_IPV6:
-                    ipv6_attempt = None
+                case Refusal.NO_IPV6 if not asked.ipv6_subnet:
+                    ipv6 = False
                 case Refusal.SUBNETS_OVERLAP:
                     candidates.pop(0)  # of the host's own routes only the Engine knows
-                    ipv6_attempt = None if ipv6_attempt is None else ipv6_attempt + 1
                 case _:
                     raise
     raise ClusterError(
         f'cannot make the network "{name}"',
-        why="all private subnets that kindasync tries overlap with networks that are there",
-        hint=f"make it yourself (docker network create --subnet … {name}), or remove networks that are not used",
+        why="the subnets that the configuration asks for overlap with networks that are there"
+        if asked.ipv4_subnet or asked.ipv6_subnet
+        else "all private subnets that kindasync tries overlap with networks that are there",
+        hint="ask for a subnet that is free (extras.network.ipv4Subnet), or remove networks that are not used",
     )
+
+
+def _check_subnets(network: Network, asked: NetworkExtras) -> None:
+    there = [ip_network(subnet.subnet) for subnet in network.subnets]
+    for field, cidr in (("ipv4Subnet", asked.ipv4_subnet), ("ipv6Subnet", asked.ipv6_subnet)):
+        if cidr and ip_network(cidr) not in there:
+            raise ClusterError(
+                f'the network "{network.name}" is there, with another subnet than the configuration asks for',
+                why=f"it has {', '.join(map(str, there)) or 'none'}; extras.network.{field} is {cidr}",
+                hint="ask for what it has, or give another extras.network.name; "
+                f"or remove it (docker network rm {network.name}) once no cluster uses it",
+            )
 
 
 def fixable_subnets(network: Network) -> tuple[Subnet, ...]:

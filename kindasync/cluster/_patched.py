@@ -9,6 +9,7 @@ from kindasync import events
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan
 from kindasync.errors import ClusterError, ConfigInvalid, Problem
+from kindasync.node._kubeadm import PATCHES_PATH
 
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 
@@ -29,6 +30,7 @@ def patched_kubeadm(run: Run, node: NodePlan, documents: str, *, joins: bool) ->
         return documents
     from kindasync.config import patches
 
+    unpatched = documents
     # A node that joins has all but this from the cluster, as the first one made it.
     read = [kind for kind in patches.KINDS if (kind == "JoinConfiguration") is joins]
     with _applied_to(node):
@@ -41,6 +43,9 @@ def patched_kubeadm(run: Run, node: NodePlan, documents: str, *, joins: bool) ->
                 documents = patches.merge_kubeadm(documents, merge_patches, path=f"{level}kubeadmConfigPatches")
             if json_patches:
                 documents = patches.json6902_kubeadm(documents, json_patches, path=f"{level}kubeadmConfigPatchesJSON6902")
+    if PATCHES_PATH in unpatched and PATCHES_PATH not in documents:
+        message = "kubeadm's patches.directory is another: what the node offers to pods does not agree with its limits"
+        _warn(run, node, Problem(path=f"extras.nodes[{node.config_index}]", message=message))
     return documents
 
 

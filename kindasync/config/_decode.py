@@ -44,7 +44,7 @@ def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, 
             source = source.decode()
         except UnicodeDecodeError as error:
             raise ConfigInvalid([Problem(path="", message=f"not UTF-8: {error}")]) from error
-    documents, problems = load_stream(source) if isinstance(source, str) else ([Document(dict(each), []) for each in source], [])
+    documents, problems = load_stream(source) if isinstance(source, str) else ([Document(each, []) for each in source], [])
     return _decoded(documents, problems)
 
 

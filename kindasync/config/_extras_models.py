@@ -17,7 +17,9 @@ class NetworkExtras(Model):
     name: Text = Field(
         "", description="The Engine's network; made if it is not there. By default kind, or as KIND_EXPERIMENTAL_DOCKER_NETWORK says."
     )
-    ipv4_subnet: Text = Field("", description="Its IPv4 addresses (CIDR), when it is made; nodes get theirs from the lower half.")
+    ipv4_subnet: Text = Field(
+        "", description="Its IPv4 addresses (CIDR), when it is made; twice as many as the cluster has containers, and four."
+    )
     ipv6_subnet: Text = Field("", description="Its IPv6 addresses (CIDR), when it is made.")
 
     def frozen(self) -> extras.NetworkExtras:

@@ -72,9 +72,9 @@ def _subnet_problems(config: ClusterConfig, text: str, family: int, path: str, c
     if subnet.version != family:
         yield Problem(path=path, message=f'"{text}" is not an IPv{family} subnet')
         return
-    room = subnet.num_addresses // 2 - 2  # of the lower half, without the network's own address and the gateway's
+    room = subnet.num_addresses // 2 - 2  # half is the Engine's to give; the network's own address and the gateway's are taken
     if room < containers:
-        yield Problem(path=path, message=f'"{text}" has room for {max(room, 0)} containers in its lower half; the cluster has {containers}')
+        yield Problem(path=path, message=f'"{text}" has room for {max(room, 0)} containers; the cluster has {containers}')
     networking = config.networking
     for other_path, others in (("podSubnet", networking.pod_subnets), ("serviceSubnet", networking.service_subnets)):
         for other in others:

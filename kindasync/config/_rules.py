@@ -12,7 +12,6 @@ from kindasync.errors import Problem
 
 NAME = re.compile(r"[a-z0-9.-]+")
 HOST_NAME_LENGTH = 63
-_WILDCARDS = ("", "0.0.0.0", "::")
 
 
 def problems_of(config: ClusterConfig) -> list[Problem]:
@@ -92,8 +91,15 @@ def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:
 def _clash(one: PortMapping, other: PortMapping) -> bool:
     if one.host_port < 1 or (one.host_port, one.protocol) != (other.host_port, other.protocol):
         return False
-    addresses = (one.listen_address, other.listen_address)
-    return addresses[0] == addresses[1] or any(address in _WILDCARDS for address in addresses)
+    addresses = [_bound(mapping.listen_address) for mapping in (one, other)]
+    return addresses[0] == addresses[1] or None in addresses
+
+
+def _bound(address: str) -> str | None:
+    """The address that a port is bound to, in one spelling; None: all there are, of either family."""
+    if not _is_address(address):
+        return address or None  # a problem of its own
+    return None if ip_address(address).is_unspecified else str(ip_address(address))
 
 
 def _networking_problems(networking: Networking) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from kindasync.cluster._addresses import (
     candidate_ports,
     candidate_subnets,
     host_ports,
-    ipv6_subnet,
+    planned_subnet,
     pod_cidrs,
 )
 from kindasync.cluster._lookup import api_server, role_of, server_url
@@ -75,13 +75,31 @@ def test_addresses_to_ask_for() -> None:
 
 def test_addresses_of_an_ipv6_subnet() -> None:
     """The Engine gives those of the second /80 (a range that ends with its subnet, Docker 26 cannot use); the first are asked for."""
-    subnet = ipv6_subnet("fc00:1:2:3::/64")
+    subnet = planned_subnet("fc00:1:2:3::/64")
 
     assert subnet == Subnet(subnet="fc00:1:2:3::/64", ip_range="fc00:1:2:3:1::/80", gateway="fc00:1:2:3::1")
     addresses = [*candidate_addresses(subnet, {"fc00:1:2:3::2"}, "demo-control-plane")]
     assert len(addresses) == len(set(addresses)) > 32000
     assert {"fc00:1:2:3::", "fc00:1:2:3::1", "fc00:1:2:3::2"}.isdisjoint(addresses)
     assert all(IPv6Address(address) in IPv6Network("fc00:1:2:3::/80") for address in addresses)
+
+
+@pytest.mark.parametrize(
+    ("cidr", "range_", "room"),
+    [
+        ("10.200.0.0/24", "10.200.0.128/25", 126),
+        ("10.200.0.0/29", "10.200.0.4/30", 2),
+        ("fd00::/112", "fd00::100/120", 32765 - 256),
+        ("fd00::/124", "fd00::4/126", 9),
+        ("fd00::/125", "fd00::4/126", 2),
+    ],
+)
+def test_addresses_of_a_subnet_that_was_asked_for(cidr: str, range_: str, room: int) -> None:
+    """Whatever its size, there is a part that the Engine gives, and room beside that for half of all addresses but two."""
+    subnet = planned_subnet(cidr)
+
+    assert (subnet.subnet, subnet.ip_range) == (cidr, range_)
+    assert len([*candidate_addresses(subnet, (), "demo")]) == room
 
 
 def test_addresses_begin_where_the_name_says() -> None:

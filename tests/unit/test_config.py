@@ -260,6 +260,8 @@ def test_data() -> None:
         ("1e3", "1e3"),
         ("12:30", "12:30"),
         ("2026-01-02", "2026-01-02"),
+        ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678Z"),
+        ("2026-1-2 3:04:05 -5", "2026-1-2 3:04:05 -5"),
         ("'null'", "null"),
         ('"1.30"', "1.30"),
         ("|\n      two\n      lines", "two\nlines\n"),
@@ -515,6 +517,8 @@ def test_a_host_port_twice_in_one_node(other: Mapping[str, object], clash: bool)
         ([mapping(listenAddress="127.0.0.1"), mapping(listenAddress="127.0.0.1")], True),
         ([mapping(listenAddress="127.0.0.1"), mapping(listenAddress="0.0.0.0")], True),
         ([mapping(listenAddress="::"), mapping(listenAddress="0.0.0.0")], True),  # the same, as for kind
+        ([mapping(listenAddress="::0"), mapping(listenAddress="::1")], True),  # another spelling of ::
+        ([mapping(listenAddress="0::1"), mapping(listenAddress="::1")], True),
         ([mapping(hostPort=0), mapping(hostPort=0)], False),  # picked ones differ
         ([mapping(hostPort=-1), mapping(hostPort=-1)], False),
     ],

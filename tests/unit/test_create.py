@@ -21,7 +21,17 @@ from kindasync import events as told
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_remove
 from kindasync.docker.networks import network_list
-from kindasync.errors import ApiError, BootFailed, ClusterError, ConnectionLost, EngineError, ExecFailed, ImageUnusable, StepFailed
+from kindasync.errors import (
+    ApiError,
+    BootFailed,
+    ClusterError,
+    ConnectionLost,
+    EngineError,
+    ExecFailed,
+    ImageUnusable,
+    LeftBehind,
+    StepFailed,
+)
 from kindasync.events import Event, Timed
 from kindasync.node import PausedNode, _boot
 from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
@@ -142,10 +152,46 @@ async def test_the_network_is_kinds_with_a_subnet_of_our_choice(fake: FakeEngine
     await create(fake)
 
     network = fake.networks["kind"]
-    assert network.labels == {"kindasync.network": "1"}
+    assert network.labels == {"kindasync.network": "demo"}
     assert network.enable_ipv6
     (ipv4,) = [subnet for subnet in network.subnets if "." in subnet["Subnet"]]
     assert ipv4 == {"Subnet": "10.89.0.0/16", "IPRange": "10.89.128.0/17", "Gateway": "10.89.0.1"}
+
+
+async def test_a_network_of_its_own(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration's name wins over the environment's; the network goes with the cluster."""
+    monkeypatch.setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "other")
+    cluster = await create(fake, config=[KIND, OURS | {"network": {"name": "own", "ipv4Subnet": "10.200.0.0/28"}}])
+
+    assert set(fake.networks) - {"bridge", "host", "none"} == {"own"}
+    assert fake.containers[NODE].host_config["NetworkMode"] == "own"
+    assert fake.containers[NODE].address in {f"10.200.0.{host}" for host in range(2, 8)}
+
+    await cluster.delete()
+
+    assert "own" not in fake.networks
+
+
+async def test_a_network_of_its_own_is_found_when_no_node_is_left(fake: FakeEngine) -> None:
+    """A delete that could not remove it may be tried again."""
+    cluster = await create(fake, config=[KIND, OURS | {"network": {"name": "own"}}])
+    fake.fail("NetworkDelete", message="the Engine is busy")
+    with pytest.raises(LeftBehind, match="could not be deleted whole"):
+        await cluster.delete()
+    assert (list(fake.containers), "own" in fake.networks) == ([], True)
+
+    await cluster.delete()
+
+    assert "own" not in fake.networks
+
+
+@pytest.mark.usefixtures("nobody_dies")
+async def test_a_network_of_its_own_is_taken_back(fake: FakeEngine, home: Path) -> None:
+    """With all else of a create that fails."""
+    fake.fail("ContainerStart", message="no space left on device")
+
+    with nothing_left(fake, home), pytest.raises(StepFailed):
+        await create(fake, config=[KIND, OURS | {"network": {"name": "own"}}])
 
 
 async def test_the_nodes_address_is_decided_before_it_starts(fake: FakeEngine) -> None:
@@ -861,6 +907,16 @@ async def test_a_nodes_limits_are_its_containers_and_its_kubelets(fake: FakeEngi
     }
     assert "Memory" not in first.host_config
     assert "/kind/patches/kubeletconfiguration+merge.yaml" not in first.files
+
+
+async def test_limits_that_no_kubelet_is_told_of_are_warned_of(fake: FakeEngine) -> None:
+    """kubeadm reads its patches from one directory, and a patch of the configuration may name another."""
+    patch = "kind: InitConfiguration\npatches: {directory: /elsewhere}"
+    seen = Recording()
+
+    await create(fake, config=[KIND | {"kubeadmConfigPatches": [patch]}, OURS | {"nodes": [{"memory": "2Gi"}]}], on_event=seen.keep)
+
+    assert seen.only(told.Warned).message.startswith("extras.nodes[0]: kubeadm's patches.directory is another")
 
 
 async def test_limits_beyond_the_host_are_problems_of_the_configuration(fake: FakeEngine, home: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from kindasync.config import (
 from kindasync.config._quantity import quantity
 from kindasync.errors import ConfigInvalid
 
+ROOT = Path(__file__).parent.parent.parent
 KIND = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4"}
 OURS = {"kind": "ClusterExtras", "apiVersion": "kindasync/v1alpha1"}
 KIND_HEAD = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
@@ -227,7 +230,7 @@ def test_room_for_the_balancer() -> None:
     nodes = [{"role": "control-plane"}, {"role": "control-plane"}]
 
     assert of_extras({"network": {"ipv4Subnet": "10.200.0.0/29"}}, nodes=nodes) == [
-        'extras.network.ipv4Subnet: "10.200.0.0/29" has room for 2 containers in its lower half; the cluster has 3'
+        'extras.network.ipv4Subnet: "10.200.0.0/29" has room for 2 containers; the cluster has 3'
     ]
 
 
@@ -383,3 +386,12 @@ def test_the_rules_hold_for_configurations_made_in_python() -> None:
     config = ClusterConfig(extras=ClusterExtras(wait="long", nodes=(NodeExtras(memory="1Mi"), NodeExtras())))
 
     assert [problem.path for problem in problems_of(config)] == ["extras.wait", "extras.nodes[0].memory", "extras.nodes[1]"]
+
+
+def test_the_documentations_example() -> None:
+    """It is right, and says what it means to."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/config.md").read_text(), re.DOTALL)
+
+    extras = load(text).extras
+
+    assert (extras.wait_s, extras.network.name, [node.memory_bytes for node in extras.nodes]) == (180, "demo", [0, 2 << 30])

@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from kindasync.cluster._network import ATTEMPTS, ensure_network, release_network
+from kindasync.config import NetworkExtras
 from kindasync.docker import Connection, Engine
-from kindasync.docker.networks import Network
+from kindasync.docker.networks import Network, Subnet, ula_subnet
 from kindasync.errors import ApiError, ClusterError, one_error
 from kindasync.events import Bus
 from kindasync.testing import FakeEngine
@@ -27,11 +28,11 @@ async def connection(fake: FakeEngine, anyio_backend: str) -> AsyncIterator[Conn
         yield connection
 
 
-async def ensure(connection: Connection, *seen: Recording) -> Network:
-    """The network `kind`, as a create gets it."""
+async def ensure(connection: Connection, *seen: Recording, **asked: str) -> Network:
+    """The network `kind`, as a create gets it that asks for these subnets."""
     with one_error():
         async with Bus().delivering(*(each.keep for each in seen)) as bus:
-            return await ensure_network(connection, "kind", bus, "demo")
+            return await ensure_network(connection, "kind", bus, "demo", asked=NetworkExtras(**asked))
 
 
 async def test_one_that_is_there_is_taken(fake: FakeEngine, connection: Connection) -> None:
@@ -113,3 +114,61 @@ async def test_one_that_others_have_just_removed_counts_as_released(fake: FakeEn
     await release_network(connection, "kind", Bus(), "demo")
 
     assert fake.networks == {}
+
+
+# -- subnets that are asked for
+
+
+async def test_subnets_that_are_asked_for(fake: FakeEngine, connection: Connection) -> None:
+    """A part of each is the Engine's to give, in the rest addresses are fixed."""
+    network = await ensure(connection, ipv4_subnet="10.200.0.0/24", ipv6_subnet="fd00:200::/64")
+
+    assert network.subnets == (
+        Subnet(subnet="10.200.0.0/24", ip_range="10.200.0.128/25", gateway="10.200.0.1"),
+        Subnet(subnet="fd00:200::/64", ip_range="fd00:200:0:0:1::/80", gateway="fd00:200::1"),
+    )
+
+
+async def test_one_subnet_that_is_asked_for_beside_one_that_is_free(connection: Connection) -> None:
+    """What is not asked for is as ever."""
+    network = await ensure(connection, ipv4_subnet="10.200.0.0/24")
+
+    assert [subnet.subnet for subnet in network.subnets] == ["10.200.0.0/24", ula_subnet("kind", 0)]
+
+
+@pytest.mark.parametrize("asked", [{"ipv4_subnet": "10.200.0.0/24"}, {"ipv6_subnet": "fd00:200::/64"}])
+async def test_a_network_with_another_subnet_is_refused(fake: FakeEngine, connection: Connection, asked: dict[str, str]) -> None:
+    """It may be another cluster's; what it has is told."""
+    fake.add_network("kind", subnet="10.94.0.0/16")
+
+    with pytest.raises(ClusterError) as raised:
+        await ensure(connection, **asked)
+
+    assert raised.value.what == 'the network "kind" is there, with another subnet than the configuration asks for'
+    assert "it has 10.94.0.0/16" in raised.value.why
+    assert asked.popitem()[1] in raised.value.why
+
+
+async def test_a_network_with_the_subnet_is_taken(fake: FakeEngine, connection: Connection) -> None:
+    """Whoever made it."""
+    there = fake.add_network("kind", subnet="10.200.0.0/24")
+
+    assert (await ensure(connection, ipv4_subnet="10.200.0.0/24")).id == there.id
+
+
+async def test_a_subnet_that_another_network_has(fake: FakeEngine, connection: Connection) -> None:
+    """No other is taken in its place."""
+    fake.add_network("other", subnet="10.200.0.0/16")
+
+    with pytest.raises(ClusterError, match="the subnets that the configuration asks for overlap"):
+        await ensure(connection, ipv4_subnet="10.200.0.0/24", ipv6_subnet="fd00:200::/64")
+
+    assert "kind" not in fake.networks
+
+
+async def test_an_ipv6_subnet_without_ipv6(fake: FakeEngine, connection: Connection) -> None:
+    """Without one, networks are made without IPv6 where there is none; not so one that was asked for."""
+    fake.fail("NetworkCreate", status=403, message="Cannot read IPv6 setup for bridge br-1")
+
+    with pytest.raises(ApiError, match="IPv6"):
+        await ensure(connection, ipv6_subnet="fd00:200::/64")
