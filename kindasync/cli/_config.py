@@ -17,7 +17,7 @@ def schema() -> None:
 
     \b
     In editors with yaml-language-server, such as VS Code (its YAML extension),
-    Neovim and Helix, the first line of cluster.yaml names it:
+    Neovim and Helix, a comment in each of the file's documents names it:
     # yaml-language-server: $schema=kindasync.schema.json
 
     \b
