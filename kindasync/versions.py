@@ -9,7 +9,30 @@ from typing import Self
 
 from kindasync.errors import KindasyncError
 
+SUPPORTED = ((1, 35), (1, 36), (1, 37))  # (major, minor), oldest first: upstream's current ones, which `nox -s versions` runs
 _PATTERN = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What differs between minors, and matters here.
+
+    `kubeadm_api`: the newest version of kubeadm's configuration that its kubeadm reads and is not alone with. `cgroup_driver`: what
+    kind's images tell containerd, so the kubelet has to say the same. `may_fail_cgroup_v1`: the kubelet knows `failCgroupV1`, which
+    is true by default from 1.35 on.
+    """
+
+    kubeadm_api: str
+    cgroup_driver: str
+    may_fail_cgroup_v1: bool
+
+
+# From which minor on. What is newer than all that is known is taken to be as the newest.
+_TRAITS = {
+    (1, 31): Traits(kubeadm_api="v1beta4", cgroup_driver="systemd", may_fail_cgroup_v1=True),
+    (1, 24): Traits(kubeadm_api="v1beta3", cgroup_driver="systemd", may_fail_cgroup_v1=False),
+    (0, 0): Traits(kubeadm_api="v1beta3", cgroup_driver="cgroupfs", may_fail_cgroup_v1=False),
+}
 
 
 @total_ordering
@@ -46,9 +69,24 @@ class KubernetesVersion:
         return self.major, self.minor
 
     @property
+    def traits(self) -> Traits:
+        """What is to be known of this minor, pre-releases included."""
+        return next(traits for since, traits in _TRAITS.items() if self.release >= since)
+
+    @property
     def kubeadm_api(self) -> str:
-        """The newest version of kubeadm's configuration that this kubeadm reads and is not alone with: v1beta4 from 1.31 on, v1beta3 before."""
-        return "v1beta4" if self.release >= (1, 31) else "v1beta3"
+        """The version of kubeadm's configuration: v1beta4 from 1.31 on, v1beta3 before."""
+        return self.traits.kubeadm_api
+
+    @property
+    def caveat(self) -> str:
+        """Why this version may not work; empty for a minor that is supported."""
+        known = " to ".join(f"{major}.{minor}" for major, minor in (SUPPORTED[0], SUPPORTED[-1]))
+        if self.release > SUPPORTED[-1]:
+            return f"Kubernetes {self} is newer than kindasync knows ({known}); trying"
+        if self.release < SUPPORTED[0]:
+            return f"Kubernetes {self} is older than kindasync supports ({known}); trying"
+        return ""
 
     def _key(self) -> tuple[object, ...]:
         # A release is greater than all its pre-releases; numbers are less than words.

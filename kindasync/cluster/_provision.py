@@ -291,6 +291,8 @@ async def _parameters(run: Run, plan: Plan, node: NodePlan, container: Container
     """What the node's kubeadm configuration depends on."""
     with run.step(f"read the version of node {node.name}", node=node.name):
         version = KubernetesVersion.parse(only_file(await read_archive(run.connection, container.id, VERSION_FILE)).decode())
+    if version.caveat and (node is plan.first or node.image != plan.first.image):  # once is enough for nodes of one image
+        run.emit(events.Warned, node=node.name, message=version.caveat)
     config = run.request.config
     return kubeadm.Kubeadm(
         version=version,

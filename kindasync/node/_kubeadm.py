@@ -19,6 +19,7 @@ PATCHES_PATH = "/kind/patches"  # of this node alone: KubeletConfiguration is th
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+# kubeadm init has the same phases in 1.35, 1.36 and 1.37; one that it does not know would be an error.
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
 FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane", "kubelet-start")
 # Everything else talks to the API server.
@@ -196,18 +197,19 @@ def _registration(kubeadm: Kubeadm) -> dict[str, Any]:
 
 
 def _kubelet(kubeadm: Kubeadm) -> dict[str, Any]:
+    traits = kubeadm.version.traits
     result: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "cgroupDriver": "systemd",
+        "cgroupDriver": traits.cgroup_driver,
         "cgroupRoot": "/kubelet",  # pods below a group of their own, so that what the kubelet sums up is the node
         "failSwapOn": False,  # the host's swap is not ours to turn off
         # The disk that the kubelet sees is the host's: nothing it could remove would help.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
     }
-    if kubeadm.cgroup_version == 1 and kubeadm.version.release >= (1, 31):
-        result["failCgroupV1"] = False  # true by default from 1.35 on
+    if kubeadm.cgroup_version == 1 and traits.may_fail_cgroup_v1:
+        result["failCgroupV1"] = False
     gates = dict(sorted(kubeadm.feature_gates.items()))
     if kubeadm.rootless:
         gates["KubeletInUserNamespace"] = True

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kindasync.cluster._images import kubernetes_version
+from kindasync import Engine
+from kindasync.cluster._images import default_reference, kubernetes_version
 from kindasync.docker._client_config import registry_auth
 from kindasync.docker.images import Image, split_reference
+from kindasync.docker.system import system_info
+from kindasync.testing import FakeEngine
 
 DIGEST = "sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 HUB = "https://index.docker.io/v1/"
@@ -120,3 +124,24 @@ def test_the_kubernetes_of_an_image(reference: str, label: str | None, version: 
 def test_the_kubernetes_of_an_image_that_is_not_there() -> None:
     """Its tag says it, too."""
     assert kubernetes_version("kindest/node:v1.37.0", None) == "v1.37.0"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("there", "default"),
+    [
+        (("v1.36.3", "v1.37.2", "v1.38.0"), "kindasync/node:v1.37.2"),
+        (("v1.37.1", "v1.37.2", "v1.37.0"), "kindasync/node:v1.37.2"),
+        (("v1.35.4", "v1.36.3"), "kindasync/node:v1.36.3"),
+        ((), "kindest/node:v1.37.0@" + DIGEST),
+    ],
+)
+async def test_the_default_image_is_of_the_default_minor(fake: FakeEngine, there: tuple[str, ...], default: str) -> None:
+    """The newest of those; without any, the newest image of ours; without that, what is pulled."""
+    ours = fake.images.pop("kindasync/node:v1.37.2")
+    for version in there:
+        reference = f"kindasync/node:{version}"
+        fake.images[reference] = replace(ours, reference=reference, labels={**ours.labels, "kindasync.kubernetes": version})
+
+    async with Engine.of(fake.url).connect() as connection:
+        assert await default_reference(connection, await system_info(connection)) == default

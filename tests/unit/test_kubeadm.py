@@ -230,6 +230,14 @@ def test_cgroup_v1(version: str, cgroup_version: int, field: Mapping[str, bool])
     assert {key: value for key, value in kubelet.items() if key == "failCgroupV1"} == field
 
 
+def test_cgroup_driver() -> None:
+    """That of containerd in kind's images, which changed with 1.24."""
+    older = by_kind(replace(SINGLE, version=KubernetesVersion.parse("v1.23.17")))
+
+    assert older["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
+    assert by_kind(SINGLE)["KubeletConfiguration"]["cgroupDriver"] == "systemd"
+
+
 @pytest.mark.parametrize(
     ("mode", "rootless", "conntrack"),
     [

@@ -91,3 +91,30 @@ def test_a_version_is_nothing_else() -> None:
 def test_the_version_of_kubeadms_configuration(text: str, api: str) -> None:
     """v1beta4 from 1.31 on, pre-releases included; before, v1beta3."""
     assert KubernetesVersion.parse(text).kubeadm_api == api
+
+
+@pytest.mark.parametrize(
+    ("text", "driver", "may_fail_cgroup_v1"),
+    [("v1.23.17", "cgroupfs", False), ("v1.24.0", "systemd", False), ("v1.31.0-alpha.0", "systemd", True), ("v2.0.0", "systemd", True)],
+)
+def test_what_a_kubelet_is_told(text: str, driver: str, may_fail_cgroup_v1: bool) -> None:
+    """As kind's images of its minor have containerd; and only what it knows."""
+    traits = KubernetesVersion.parse(text).traits
+
+    assert (traits.cgroup_driver, traits.may_fail_cgroup_v1) == (driver, may_fail_cgroup_v1)
+
+
+@pytest.mark.parametrize(
+    ("text", "caveat"),
+    [
+        ("v1.34.9", "Kubernetes v1.34.9 is older than kindasync supports (1.35 to 1.37); trying"),
+        ("v1.35.0-alpha.0", ""),
+        ("v1.35.4", ""),
+        ("v1.37.99", ""),
+        ("v1.38.0-alpha.2.17+abc", "Kubernetes v1.38.0-alpha.2.17+abc is newer than kindasync knows (1.35 to 1.37); trying"),
+        ("v2.0.0", "Kubernetes v2.0.0 is newer than kindasync knows (1.35 to 1.37); trying"),
+    ],
+)
+def test_an_unsupported_minor_has_a_caveat(text: str, caveat: str) -> None:
+    """No more: what kubeadm can do with it is seen by trying."""
+    assert KubernetesVersion.parse(text).caveat == caveat

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,18 @@ from tests.unit.recording import Recording
 pytestmark = pytest.mark.anyio
 
 NODE = "demo-control-plane"
+NODE_IMAGE = "kindasync/node:v1.37.2"
+
+
+@pytest.fixture
+def version(fake: FakeEngine) -> Callable[[str, str], None]:
+    """Gives an image, or a copy of it, another version of Kubernetes."""
+
+    def change(reference: str, version: str) -> None:
+        there = fake.images[NODE_IMAGE]
+        fake.images[reference] = replace(there, reference=reference, files={**there.files, "/kind/version": f"{version}\n".encode()})
+
+    return change
 
 
 async def warned(fake: FakeEngine, home: Path, **networking: Any) -> list[told.Warned]:
@@ -34,6 +48,12 @@ async def warned(fake: FakeEngine, home: Path, **networking: Any) -> list[told.W
         await Cluster.create("demo", config=config, engine=fake.url, on_event=listen)
     assert scope.cancelled_caught
     return seen.of(told.Warned)
+
+
+def config(*, workers: int, image: str = "") -> dict[str, Any]:
+    """One control plane, and workers of an image."""
+    worker = {"role": "worker", **({"image": image} if image else {})}
+    return {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, *[worker] * workers]}
 
 
 @pytest.mark.parametrize("override", ["", "127.0.0.1", "127.0.0.2", "localhost", "::1"])
@@ -84,3 +104,34 @@ async def test_each_surprise_is_a_warning_of_its_own(fake: FakeEngine, home: Pat
 
     assert "another pod network" in first.message
     assert "published on" in second.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v1.38.0", "Kubernetes v1.38.0 is newer than kindasync knows (1.35 to 1.37); trying"),
+        ("v1.30.4", "Kubernetes v1.30.4 is older than kindasync supports (1.35 to 1.37); trying"),
+    ],
+)
+async def test_a_minor_that_is_not_supported_is_tried(
+    fake: FakeEngine, home: Path, version: Callable[[str, str], None], text: str, message: str
+) -> None:
+    """One warning, however many nodes there are of it."""
+    version(NODE_IMAGE, text)
+    seen = Recording()
+
+    await Cluster.create("demo", config=config(workers=2), engine=fake.url, on_event=seen.keep)
+
+    assert [(warning.node, warning.message) for warning in seen.of(told.Warned)] == [(NODE, message)]
+    assert "ClusterReady" in seen.names
+
+
+async def test_a_node_of_another_image_is_warned_of_by_itself(fake: FakeEngine, home: Path, version: Callable[[str, str], None]) -> None:
+    """As a kubelet that is older than its control plane."""
+    version("kindest/node:v1.34.0", "v1.34.0")
+    seen = Recording()
+
+    await Cluster.create("demo", config=config(workers=1, image="kindest/node:v1.34.0"), engine=fake.url, on_event=seen.keep)
+
+    (warning,) = seen.of(told.Warned)
+    assert (warning.node, "older" in warning.message) == ("demo-worker", True)
