@@ -74,6 +74,13 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session
+def versions(session: nox.Session) -> None:
+    """Every Kubernetes minor that is pinned: its image built (a quarter of an hour each, then cached), and tried on a cluster of 1+1 nodes."""
+    session.install("-e", ".", *TEST)
+    session.run("python", "-m", "tests.cluster.versions", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Creates and loads beside the kind program, on the same image, in one run. With a name first, `-- load --runs 7`: one of them."""
     session.install("-e", ".")

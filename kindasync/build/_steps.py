@@ -77,7 +77,7 @@ def plan(pins: Pins, sources: Path, *, reference: str = "", base_image: str = ""
     containerd = key_of(pins.containerd, *pins.containerd_go_tags, arch, files=[sources / "containerd", script])
     storage = key_of(pins.local_path_provisioner, arch, files=[sources / "storage", script])
     registry = key_of(pins.distribution, arch, files=[sources / "registry", script])
-    kube = key_of(pins.kubernetes, pins.modfile, pins.pause_tag, arch, files=[sources / "kube", script])
+    kube = key_of(pins.kubernetes, pins.modfile, pins.pause_tag, arch, files=[*_kube_sources(pins, sources / "kube"), script])
     base = key_of(debian, containerd, files=[builder])
     node = key_of(
         base,
@@ -104,6 +104,12 @@ def plan(pins: Pins, sources: Path, *, reference: str = "", base_image: str = ""
         base_reference=f"kindasync/base:{pins.debian_suite}-{base}",
         reference=reference or f"kindasync/node:{pins.kubernetes}",
     )
+
+
+def _kube_sources(pins: Pins, directory: Path) -> list[Path]:
+    """The Kubernetes program's sources; of the files that say what modules it is made of, this minor's."""
+    modules = {pins.modfile, pins.modfile.removesuffix("mod") + "sum"}
+    return [path for path in sorted(directory.iterdir()) if path.suffix not in (".mod", ".sum") or path.name in modules]
 
 
 class Cache:

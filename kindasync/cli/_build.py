@@ -12,7 +12,7 @@ from kindasync.cli._running import run
 
 
 @click.command("node-image")
-@click.option("--kubernetes", "minor", metavar="MINOR", help="The Kubernetes minor, such as 1.37. [default: the newest pinned]")
+@click.option("--kubernetes", "minor", metavar="MINOR", help="The Kubernetes minor, such as 1.36. [default: the newest pinned]")
 @click.option("--arch", "architecture", help="The architecture, such as amd64. [default: the Engine's]")
 @click.option("--image", "reference", default="", metavar="REF", help="The name of the result. [default: kindasync/node:VERSION]")
 @click.option(
