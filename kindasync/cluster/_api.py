@@ -1,4 +1,4 @@
-"""The Kubernetes API of a cluster, as far as kindasync itself needs it. The one place that knows kubernetes_asyncio."""
+"""The Kubernetes API of a cluster, as far as kindasync itself needs it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import ssl
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiohttp
 import anyio
 import yaml
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from kindasync.docker._engine import answered
 from kindasync.errors import ClusterError, NotReady, one_error
@@ -45,32 +45,32 @@ class ApiUnreachable(ClusterError):
     """No connection to the API server could be made, or it was lost."""
 
 
-@asynccontextmanager
-async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiClient]:
-    """A client with a configuration of its own, never the library's global default; proxies of the environment do not apply.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSession:
+    """Connections to the API server at the URL `server`."""
 
-    The client certificate has to be in a file for ssl: it is there, for this user alone, only while it is read.
-    """
-    cluster = kubeconfig["clusters"][0]["cluster"]
-    configuration = Configuration(host=cluster["server"])
-    with _certificate_file(kubeconfig["users"][0]["user"]) as path:
+    server: str
+    http: aiohttp.ClientSession
+
+
+@asynccontextmanager
+async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiSession]:
+    """A session with the credentials of a kubeconfig; proxies of the environment do not apply."""
+    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
+    with certificate_file(user) as path:
         context = _ssl_context(cluster, path)
-        configuration.ssl_ca_cert = str(path)  # for the session that is replaced below: else it loads all of the system's authorities
-        client = ApiClient(configuration)
-    original = client.rest_client.pool_manager
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
-    client.rest_client.pool_manager = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=context), timeout=timeout, trust_env=False, read_bufsize=2**21
-    )
+    # An object of Kubernetes may be larger than what is read at once by default: etcd takes 1.5 MiB.
+    http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=context), timeout=timeout, trust_env=False, read_bufsize=2**21)
     try:
-        await original.close()
-        yield client
+        yield ApiSession(server=cluster["server"], http=http)
     finally:
-        await answered(client.close())
+        await answered(http.close())
 
 
 @contextmanager
-def _certificate_file(user: Mapping[str, Any]) -> Iterator[Path]:
+def certificate_file(user: Mapping[str, Any]) -> Iterator[Path]:
+    """The client certificate, which ssl wants to have in a file: it is there, for this user alone, only while it is read."""
     with TemporaryDirectory(prefix="kindasync-") as directory:  # 0700
         path = Path(directory) / "client.pem"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
@@ -88,8 +88,8 @@ def _ssl_context(cluster: Mapping[str, Any], certificate: Path) -> ssl.SSLContex
 class ClusterApi:
     """Requests to the API server, in JSON. `last_failure`: why the newest one that failed did."""
 
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
+    def __init__(self, session: ApiSession) -> None:
+        self._session = session
         self.last_failure = ""
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
 
@@ -126,8 +126,8 @@ class ClusterApi:
     async def _sent(self, method: str, path: str, body: object, content_type: str | None) -> ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
         try:
-            response = await self._client.rest_client.pool_manager.request(
-                method, f"{self._client.configuration.host}{path}", data=None if body is None else json.dumps(body), headers=headers
+            response = await self._session.http.request(
+                method, f"{self._session.server}{path}", data=None if body is None else json.dumps(body), headers=headers
             )
             if response.status >= 400:
                 raise ApiRefused(method, path, response.status, await response.text())

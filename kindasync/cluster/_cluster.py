@@ -217,9 +217,9 @@ class Cluster:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[ApiClient]:
         """A kubernetes_asyncio ApiClient for the cluster, with a configuration of its own: `CoreV1Api(api)`, and so on."""
-        from kindasync.cluster._api import api_client
+        from kindasync.cluster._client import kubernetes_client
 
-        async with api_client(self.kubeconfig) as client:
+        async with kubernetes_client(self.kubeconfig) as client:
             yield client
 
     @classmethod

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from kindasync import events
 from kindasync.cluster import _state
@@ -60,18 +58,14 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
     run = Run(connection=connection, bus=bus, request=request, network=request.config.extras.network.name or network_name())
     undo = _Undo(run)
     try:
-        with one_error():
-            return await _create(run, undo)
+        return await _create(run, undo)
     except BaseException as error:
         await carried_through(partial(undo, error))
         raise
 
 
 async def _create(run: Run, undo: _Undo) -> Created:
-    async with anyio.create_task_group() as tasks:
-        # Half a second of imports, beside what the Engine does meanwhile. Nothing of our own: where pytest rewrites it, two
-        # threads that import at once break Python 3.11 (gh-106905).
-        tasks.start_soon(anyio.to_thread.run_sync, partial(import_module, "kubernetes_asyncio.client"))
+    with one_error():
         with run.step("claim the name"):
             if await members(run.connection, run.cluster):
                 raise already_exists(run.cluster)

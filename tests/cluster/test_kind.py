@@ -16,6 +16,7 @@ from kubernetes_asyncio.client import AppsV1Api, CoreV1Api
 
 from kindasync import Cluster, Engine
 from kindasync.cluster._api import ClusterApi, api_client
+from kindasync.cluster._client import kubernetes_client
 from kindasync.cluster._images import default_reference
 from kindasync.cluster._readiness import wait_ready
 from kindasync.docker.system import system_info
@@ -51,7 +52,7 @@ def nodes_of(control_planes: int, workers: int) -> dict[str, Any]:
 
 async def nodes_by(kubeconfig: Any) -> set[str]:
     """The nodes that the API of a kubeconfig tells."""
-    async with api_client(kubeconfig) as api:
+    async with kubernetes_client(kubeconfig) as api:
         return {node.metadata.name for node in (await CoreV1Api(api).list_node()).items}
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -119,6 +120,14 @@ def in_a_fresh_process(*lines: str) -> str:
 def test_importing_is_cheap(statement: str) -> None:
     """Libraries that take long to import are left to those who use them."""
     assert in_a_fresh_process("import sys", statement, f"print([name for name in {HEAVY} if name in sys.modules])") == "[]"
+
+
+def test_only_who_asks_for_a_client_of_kubernetes_asyncio_imports_it() -> None:
+    """It is as large as all else that a create imports."""
+    package = Path(kindasync.__path__[0])
+    importers = [path for path in package.rglob("*.py") if "\nfrom kubernetes_asyncio" in path.read_text()]
+
+    assert importers == [package / "cluster/_client.py"]
 
 
 @pytest.mark.parametrize("statement", ["import kindasync", "from kindasync import Cluster, ClusterConfig, Engine, Node"])
