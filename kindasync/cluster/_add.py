@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any
 
 import anyio
-import yaml
 
-from kindasync import events
+from kindasync import events, go_yaml
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._balance import balancer_among, is_ours, rebalance
 from kindasync.cluster._claim import start_node
@@ -158,7 +157,7 @@ async def _check_balancer(connection: Connection, cluster: str, found: Found) ->
 async def _configuration(api: ClusterApi) -> Mapping[str, Any]:
     """The cluster's ClusterConfiguration, as kubeadm keeps it for nodes that join."""
     document = await api.insist("GET", "/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
-    configuration: Mapping[str, Any] = yaml.safe_load(document["data"]["ClusterConfiguration"])
+    configuration: Mapping[str, Any] = go_yaml.load(document["data"]["ClusterConfiguration"])
     return configuration
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import anyio
-import yaml
 
+from kindasync import go_yaml
 from kindasync.docker._engine import answered
 from kindasync.errors import ClusterError, NotReady, one_error
 
@@ -201,7 +201,7 @@ class ClusterApi:
 
     async def create_all(self, manifest: str) -> None:
         """Create the objects of a manifest: first those that others need to be there, then all others at once."""
-        documents = [document for document in yaml.safe_load_all(manifest) if document]
+        documents = [document for document in go_yaml.load_all(manifest) if document]
         needed = [document for document in documents if document["kind"] in ("Namespace", "CustomResourceDefinition")]
         for document in needed:
             await self.create(document)

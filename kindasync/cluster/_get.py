@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kindasync import go_yaml
 from kindasync.cluster import _state
 from kindasync.cluster._delete import kubeconfig_dirs
 from kindasync.cluster._facts import private_dir
@@ -56,7 +57,7 @@ async def admin_conf(connection: Connection, containers: tuple[Container, ...]) 
     for container in containers:
         if role_of(container) is Role.CONTROL_PLANE:
             try:
-                document: Mapping[str, Any] = yaml.safe_load(only_file(await read_archive(connection, container.id, ADMIN_CONF)))
+                document: Mapping[str, Any] = go_yaml.load(only_file(await read_archive(connection, container.id, ADMIN_CONF)))
                 return document
             except NotFound:
                 continue
@@ -70,6 +71,6 @@ async def admin_conf(connection: Connection, containers: tuple[Container, ...]) 
 def _says(path: Path, kubeconfig: Mapping[str, Any]) -> bool:
     """Whether a file can be read and says just that."""
     try:
-        return bool(yaml.safe_load(path.read_text()) == kubeconfig)
+        return bool(go_yaml.load(path.read_text()) == kubeconfig)
     except (OSError, ValueError, yaml.YAMLError):
         return False

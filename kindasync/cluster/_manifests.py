@@ -6,8 +6,6 @@ import io
 import os
 import tarfile
 
-import yaml
-
 from kindasync import go_yaml
 from kindasync.cluster._provision import Provisioned
 from kindasync.cluster._run import Run
@@ -40,7 +38,7 @@ def fill_in(manifest: str, pod_subnet: str, endpoint: str) -> str:
     if _TEMPLATE_MARK in manifest:
         manifest = manifest.replace("{{ .PodSubnet }}", pod_subnet).replace("{{.PodSubnet}}", pod_subnet)
     if _PATCH_MARK in manifest:
-        documents = [document for document in yaml.safe_load_all(manifest) if document]
+        documents = [document for document in go_yaml.load_all(manifest) if document]
         for document in documents:
             if document["kind"] == "DaemonSet":
                 container = document["spec"]["template"]["spec"]["containers"][0]

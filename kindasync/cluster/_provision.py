@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import yaml
 
-from kindasync import events
+from kindasync import events, go_yaml
 from kindasync.cluster._assembly import Assembly, Authority
 from kindasync.cluster._limits import system_reserved
 from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
@@ -270,7 +269,7 @@ async def read_authority(run: Run, container: Container, *, keys: bool) -> Autho
             if file and shared:
                 shared_keys[path] = file.read()
             elif file:
-                confs[os.path.basename(member.name)] = yaml.safe_load(file.read())
+                confs[os.path.basename(member.name)] = go_yaml.load(file.read())
     return Authority(confs=confs, keys=shared_keys)
 
 

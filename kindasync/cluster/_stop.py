@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import yaml
-
+from kindasync import go_yaml
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
 from kindasync.cluster._together import together
@@ -144,7 +143,7 @@ async def _node_addresses(connection: Connection, node: Container) -> set[str]:
         text = only_file(await read_archive(connection, node.id, CONFIG_PATH)).decode()
     except NotFound:
         return set()
-    for document in yaml.safe_load_all(text):
+    for document in go_yaml.load_all(text):
         registration = (document or {}).get("nodeRegistration") or {}
         args = registration.get("kubeletExtraArgs") or {}
         pairs = args.items() if isinstance(args, dict) else [(arg["name"], arg["value"]) for arg in args]

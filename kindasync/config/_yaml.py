@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import yaml
 
+from kindasync import go_yaml
 from kindasync.errors import Problem
 
 _KINDS = {
@@ -43,7 +44,7 @@ def load_stream(text: str) -> tuple[list[Document], list[Problem]]:
     problems: list[Problem] = []
     documents: list[Document] = []
     try:
-        for node in yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        for node in yaml.compose_all(text, Loader=go_yaml.LOADER):
             inside: list[Problem] = []
             value = None if node is None else _value(node, "", inside)
             if value is not None:

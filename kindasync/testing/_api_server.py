@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -173,6 +174,7 @@ def _refusal(status: int) -> Answer:
     return Answer.of_json({"kind": "Status", "reason": "Scripted", "message": "the API server refuses"}, status)
 
 
+@cache
 def _context() -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     with TemporaryDirectory(prefix="kindasync-fake-") as directory:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class FakeImage:
 
     def all_layers(self) -> Sequence[bytes]:
         """The layers, as tar streams."""
-        return self.layers or (_packed(self.files, self.links),)
+        return self.layers or (_packed(tuple(sorted(self.files.items())), tuple(sorted(self.links.items()))),)
 
     def changed(self, changes: Iterable[str]) -> FakeImage:
         """With lines of a Dockerfile; the fake knows LABEL, ENV and STOPSIGNAL."""
@@ -220,12 +221,13 @@ def _unpacked(layers: Iterable[bytes]) -> tuple[dict[str, bytes], dict[str, str]
     return files, links
 
 
-def _packed(files: dict[str, bytes], links: dict[str, str]) -> bytes:
+@lru_cache(maxsize=16)  # an image's ID is asked for at every turn
+def _packed(files: Sequence[tuple[str, bytes]], links: Sequence[tuple[str, str]]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, content in sorted(files.items()):
+        for path, content in files:
             _add(tar, path.lstrip("/"), content)
-        for path, target in sorted(links.items()):
+        for path, target in links:
             info = tarfile.TarInfo(path.lstrip("/"))
             info.type, info.linkname = tarfile.SYMTYPE, target
             tar.addfile(info)

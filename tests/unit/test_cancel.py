@@ -277,10 +277,12 @@ async def test_cancelled_with_retain(fake: FakeEngine) -> None:
 async def test_a_timeout_of_asyncio_cancels_as_well(fake: FakeEngine, home: Path) -> None:
     """`asyncio.timeout` around it, as suites that know no anyio have it."""
     fake.node.becomes_ready = False
+    timeout = asyncio.timeout(None)
+    expire = at("ManifestApplied", lambda: timeout.reschedule(asyncio.get_running_loop().time()))
 
     with nothing_left(fake, home), pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await Cluster.create("demo", engine=fake.url)
+        async with timeout:
+            await Cluster.create("demo", engine=fake.url, on_event=expire)
 
 
 @pytest.mark.parametrize("way", WAYS)

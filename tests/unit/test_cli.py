@@ -186,6 +186,7 @@ def test_without_a_wait(run: Run, fake: FakeEngine) -> None:
     assert run("create", "cluster", "--wait", "0s").code == 0
 
 
+@pytest.mark.usefixtures("nobody_dies")
 def test_a_wait_that_expires(run: Run, fake: FakeEngine, home: Path) -> None:
     """Is an error: 1, and nothing is left, in the kubeconfig neither."""
     fake.node.becomes_ready = False
@@ -197,6 +198,7 @@ def test_a_wait_that_expires(run: Run, fake: FakeEngine, home: Path) -> None:
     assert 'ERROR: waited 0.2 s in vain for cluster "demo" to be ready' in ran.err
 
 
+@pytest.mark.usefixtures("nobody_dies")
 def test_retain(run: Run, fake: FakeEngine) -> None:
     """Keeps the node, and says how to look at it."""
     fake.fail("PutContainerArchive", message="no space left on device")

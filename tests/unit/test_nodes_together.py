@@ -203,6 +203,7 @@ async def test_a_worker_that_dies_ends_the_create(fake: FakeEngine, home: Path, 
     assert isinstance(raised.value.failures[0], BootFailed)
 
 
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_join_that_fails_ends_the_create(fake: FakeEngine, home: Path) -> None:
     """With kubeadm's last words, and the node's name."""
     init = fake.node.programs["kubeadm"]

@@ -397,6 +397,7 @@ async def test_containerd_of_a_kind_image_is_restarted(fake: FakeEngine) -> None
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("nobody_dies")
 async def test_an_operation_that_fails_ends_the_create(fake: FakeEngine) -> None:
     """It names the patch, and nothing is left."""
     config = ClusterConfig(kubeadm_config_patches_json6902=(kubelet_patch('[{"op": "remove", "path": "/nothing"}]'),))
