@@ -16,6 +16,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 TEST = nox.project.dependency_groups(PROJECT, "test")
 CHECK = nox.project.dependency_groups(PROJECT, "check")
+WITHOUT_ENGINE = ("-m", "not engine and not cluster")
+AT_ONCE = ("-n", "auto", "--dist", "worksteal")  # as many processes as there are cores
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
@@ -49,7 +51,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Everything that needs no Engine: decisions, and the Engine layer against FakeEngine."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", "-m", "not engine and not cluster", *session.posargs)
+    session.run("pytest", *AT_ONCE, *WITHOUT_ENGINE, *session.posargs)
 
 
 @nox.session
@@ -144,19 +146,19 @@ def lowest(session: nox.Session) -> None:
     floors = [requirement.split(";")[0].split(",")[0].replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
     session.install(*floors, *TEST)
     session.install("-e", ".", "--no-deps")
-    session.run("pytest", "-m", "not engine and not cluster", *session.posargs)
+    session.run("pytest", *AT_ONCE, *WITHOUT_ENGINE, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
     """The tests on every Python that is there."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", "-m", "not engine and not cluster", *session.posargs)
+    session.run("pytest", *AT_ONCE, *WITHOUT_ENGINE, *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Which lines the tests without Engine reach."""
     session.install("-e", ".", *TEST, "coverage")
-    session.run("coverage", "run", "--source=kindasync", "-m", "pytest", "-m", "not engine and not cluster", *session.posargs)
+    session.run("coverage", "run", "--source=kindasync", "-m", "pytest", *WITHOUT_ENGINE, *session.posargs)
     session.run("coverage", "report", "--skip-covered", "--show-missing")
