@@ -130,14 +130,14 @@ class FakeEngine:
         """The requests of one operation, in order."""
         return [request for request in self.requests if request.operation == operation]
 
-    def wait_request(self, operation: str, nth: int = 1, *, timeout_s: float = 10) -> Received:
+    def wait_request(self, operation: str, nth: int = 1, *, timeout_s: float = 30) -> Received:
         """Block until the nth request of an operation has come. In a coroutine, call it by `anyio.to_thread.run_sync`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests_of(operation)) >= nth, timeout_s):
                 raise AssertionError(f"request {nth} of {operation} has not come within {timeout_s:g} s")
         return self.requests_of(operation)[nth - 1]
 
-    def wait_idle(self, *, timeout_s: float = 10) -> None:
+    def wait_idle(self, *, timeout_s: float = 30) -> None:
         """Block until every connection has ended. In a coroutine, call it by `anyio.to_thread.run_sync`."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._listener.connections, timeout_s):
@@ -220,20 +220,20 @@ class FakeEngine:
                 future.set_exception(error)
 
         self._loop.call_soon_threadsafe(call)
-        return future.result(timeout=10)
+        return future.result(timeout=30)
 
     # -- its life
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="kindasync-fake-engine", daemon=True)
         self._thread.start()
-        self._ready.result(timeout=10)
+        self._ready.result(timeout=30)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
         assert self._thread is not None
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=30)
         shutil.rmtree(self._directory, ignore_errors=True)
         if self._unknown and kind is None:
             raise AssertionError(f"the fake was asked for what it does not know: {', '.join(self._unknown)}")

@@ -133,7 +133,7 @@ async def test_an_api_server_that_refuses_until_the_deadline(
     fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, method: str, awaited: str
 ) -> None:
     """Its last refusal is what was seen last, and the kubelet's last lines are the evidence."""
-    monkeypatch.setattr(_control_plane, "API_UP_S", 0.25)
+    monkeypatch.setattr(_control_plane, "API_UP_S", 0.5)
     fake.node.api_refuses[method] = repeat(503)
 
     with nothing_left(fake, home), pytest.raises(NotReady) as raised:
@@ -147,7 +147,7 @@ async def test_an_api_server_that_refuses_until_the_deadline(
 
 async def test_an_api_server_that_closes_every_connection(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is what was seen last then."""
-    monkeypatch.setattr(_control_plane, "API_UP_S", 0.25)
+    monkeypatch.setattr(_control_plane, "API_UP_S", 0.5)
     fake.node.api_refuses["GET"] = repeat(0)
 
     with nothing_left(fake, home), pytest.raises(NotReady) as raised:
