@@ -30,7 +30,9 @@ def lint(session: nox.Session) -> None:
     session.install(*CHECK)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".", *session.posargs)
-    for path in (path for root in ("scripts", ".ci", "node-image") for path in Path(root).rglob("*") if path.is_file()):
+    for path in (
+        path for root in ("scripts", ".ci", "node-image", "tests/conformance") for path in Path(root).rglob("*") if path.is_file()
+    ):
         shell = re.match(rb"#(?:!/bin/| shellcheck shell=)(sh|bash)\b", path.read_bytes())
         if shell:
             session.run(shell[1].decode(), "-n", str(path), external=True, silent=True)
@@ -80,6 +82,13 @@ def versions(session: nox.Session) -> None:
     """Every Kubernetes minor that is pinned: its image built (a quarter of an hour each, then cached), and tried on a cluster of 1+1 nodes."""
     session.install("-e", ".", *TEST)
     session.run("python", "-m", "tests.cluster.versions", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Kubernetes' own conformance tests; hours on two cores. `-- --focus` for a few minutes of them."""
+    session.install("-e", ".")
+    session.run("python", "-m", "tests.conformance", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Conformance: Kubernetes' own end-to-end tests, run against a cluster of this project: `nox -s conformance`."""
