@@ -32,10 +32,11 @@ class Once(Generic[Value]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """What the first control plane's kubeadm has made and others need: its kubeconfigs by file name, and keys by path."""
+    """What the first control plane's kubeadm has made and others need: its kubeconfigs by file name, and keys by path; and from which documents."""
 
     confs: Mapping[str, Any]
     keys: Mapping[str, bytes] = field(repr=False)
+    documents: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +53,14 @@ class Registry:
 class Assembly:
     """What is there once: the first control plane's `authority`, while it is paused; `balancer`; `registry`; `accepting`, when nodes may join; `all_joined`; `finished`.
 
-    `etcd` is held by who joins as a control plane: it takes one new member at a time. `registry` None: it is still to come.
+    `founders`: the control planes, if all of them are initialised at once; `members`: their addresses, when all have told theirs.
+    Otherwise `etcd` is held by who joins as a control plane: it takes one new member at a time. `registry` None: it is still to come.
     """
 
-    def __init__(self, joining: Iterable[str], *, registry: Registry | None = Registry()) -> None:
+    def __init__(self, joining: Iterable[str], *, founders: Iterable[str] = (), registry: Registry | None = Registry()) -> None:
+        self.founders = frozenset(founders)
+        self.members: Once[Mapping[str, str]] = Once()
+        self._members: dict[str, str] = {}
         self.authority: Once[Authority] = Once()
         self.balancer: Once[Container] = Once()
         self.registry: Once[Registry] = Once()
@@ -67,6 +72,12 @@ class Assembly:
             self.registry.set(registry)
         self._missing = set(joining)
         self._see_whether_all_joined()
+
+    def founds(self, node: str, address: str) -> None:
+        """Note where the etcd member of a founder will be."""
+        self._members[node] = address
+        if self._members.keys() == self.founders:
+            self.members.set(self._members)
 
     def has_joined(self, node: str) -> None:
         """Note that a node is a member of the cluster."""

@@ -97,7 +97,13 @@ async def _assemble(
     run: Run, plan: Plan, container: Container, config: ClusterConfig, facts: Facts, contracts: Mapping[str, Contract]
 ) -> Mapping[str, Any]:
     """Make the cluster of a plan whose first control plane has been started, all nodes at once; the administrator's kubeconfig."""
-    assembly = Assembly((node.name for node in plan.nodes[1:]), registry=None if plan.registry else Registry())
+    # Those whose nodes pause can be given all that they need before anything runs.
+    at_once = len(plan.control_planes) > 1 and all(contracts[node.image].pauses for node in plan.control_planes)
+    assembly = Assembly(
+        (node.name for node in plan.nodes[1:]),
+        founders=(node.name for node in plan.control_planes if at_once),
+        registry=None if plan.registry else Registry(),
+    )
 
     async def balance() -> None:
         assembly.balancer.set(await start_balancer(run, config, facts))

@@ -32,8 +32,9 @@ async def join_node(run: Run, config: ClusterConfig, facts: Facts, index: int, c
 
 
 async def join(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
-    """Let kubeadm join a node whose containerd answers. Raises: StepFailed."""
-    async with assembly.etcd if node.role is Role.CONTROL_PLANE else nullcontext():
+    """Let kubeadm make a node whose containerd answers a member of the cluster. Raises: StepFailed."""
+    is_founder = node.name in assembly.founders
+    async with assembly.etcd if node.role is Role.CONTROL_PLANE and not is_founder else nullcontext():
         with run.step(f"join node {node.name}", node=node.name) as began:
-            await run_program(run, container, kubeadm.join_argv())
+            await run_program(run, container, kubeadm.init_argv(only=kubeadm.MEMBER_PHASES) if is_founder else kubeadm.join_argv())
             run.emit(events.NodeJoined, node=node.name, since=began)

@@ -93,11 +93,14 @@ async def provision_first(
             await _check_ipvs(run, node, container)
         parameters = await _parameters(run, plan, node, container, engine)
         text = patched_kubeadm(run, node, kubeadm.to_yaml(kubeadm.documents(parameters)), joins=False)
+        if assembly.founders:
+            assembly.founds(node.name, kubeadm.advertised(text))
         files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
         await _put_files(run, node, container, text, files)
         if contract.pauses:
-            await _make_kubeadm_files(run, node, container)
-            assembly.authority.set(await read_authority(run, container, keys=len(plan.control_planes) > 1))
+            await _make_kubeadm_files(run, node, container, assembly)
+            assembly.authority.set(await read_authority(run, container, text, keys=len(plan.control_planes) > 1))
+            await _found_etcd(run, node, container, text, assembly)
 
     await _boot(run, node, container, console, contract, prepare)
     return Provisioned(plan=node, container=container, initialised=contract.pauses)
@@ -113,12 +116,16 @@ async def provision_other(
     engine: EngineFacts,
     assembly: Assembly,
 ) -> None:
-    """Bring a node to the point where it can join. Raises: as `provision_first`."""
+    """Bring a node to the point where it can join, or is a control plane beside the first. Raises: as `provision_first`."""
 
     async def prepare() -> None:
         parameters = await _parameters(run, plan, node, container, engine)
+        is_control_plane, is_founder = node.role is Role.CONTROL_PLANE, node.name in assembly.founders
+        text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
+        text = patched_kubeadm(run, node, text, joins=True)
+        if is_founder:
+            assembly.founds(node.name, kubeadm.advertised(text))
         authority = await assembly.authority.get()
-        is_control_plane = node.role is Role.CONTROL_PLANE
         files: dict[str, File | bytes | str] = {
             kubeadm.DISCOVERY_PATH: File(
                 content=kubeadm.discovery(authority.confs["admin.conf"], f"https://{plan.control_plane_endpoint}").encode(), mode=0o600
@@ -127,9 +134,12 @@ async def provision_other(
             **({path: File(content=key, mode=0o600) for path, key in authority.keys.items()} if is_control_plane else {}),
             **(await assembly.registry.get()).hosts,
         }
-        text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
-        text = patched_kubeadm(run, node, text, joins=True)
+        if is_founder:
+            text = kubeadm.initialising(authority.documents, text)
         await _put_files(run, node, container, text, files)
+        if is_founder:
+            await _make_kubeadm_files(run, node, container, assembly)
+            await _found_etcd(run, node, container, text, assembly)
 
     await _boot(run, node, container, console, contract, prepare)
 
@@ -235,10 +245,23 @@ async def _put_files(
             await run_program(run, container, ("systemctl", "restart", "containerd"))
 
 
-async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container) -> None:
-    """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration."""
+async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
+    """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; without etcd's manifest, if others found it, too."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
-        await run_program(run, container, kubeadm.init_argv(only=kubeadm.FILE_PHASES))
+        phases = tuple(phase for phase in kubeadm.FILE_PHASES if not (assembly.founders and phase == "etcd"))
+        await run_program(run, container, kubeadm.init_argv(only=phases))
+
+
+async def _found_etcd(run: Run, node: NodePlan, container: Container, documents: str, assembly: Assembly) -> None:
+    """Make the manifest of an etcd whose members all start at once, when it is known where they will be."""
+    if not assembly.founders:
+        return
+    members = await assembly.members.get()
+    with run.step(f"make etcd's manifest in node {node.name}", node=node.name):
+        if text := kubeadm.founding(documents, members):
+            files = {kubeadm.ETCD_CONFIG_PATH: File(content=text.encode(), mode=0o600)}
+            await put_archive(run.connection, container.id, "/", tar_of(files))
+            await run_program(run, container, kubeadm.etcd_argv())
 
 
 async def run_program(run: Run, container: Container, argv: Sequence[str]) -> None:
@@ -256,8 +279,8 @@ async def _exec(run: Run, container: Container, argv: Sequence[str]) -> ExecResu
         raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
 
 
-async def read_authority(run: Run, container: Container, *, keys: bool) -> Authority:
-    """What kubeadm made in a control plane: its kubeconfigs and, if other control planes need them, the keys that all share."""
+async def read_authority(run: Run, container: Container, documents: str = "", *, keys: bool) -> Authority:
+    """What kubeadm made in a control plane, from `documents`: its kubeconfigs and, if other control planes need them, the keys that all share."""
     archive = await read_archive(run.connection, container.id, _KUBERNETES)
     confs: dict[str, Any] = {}
     shared_keys: dict[str, bytes] = {}
@@ -270,7 +293,7 @@ async def read_authority(run: Run, container: Container, *, keys: bool) -> Autho
                 shared_keys[path] = file.read()
             elif file:
                 confs[os.path.basename(member.name)] = go_yaml.load(file.read())
-    return Authority(confs=confs, keys=shared_keys)
+    return Authority(confs=confs, keys=shared_keys, documents=documents)
 
 
 def _addresses_of(container: Container, plan: Plan) -> tuple[str, ...]:

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from kindasync import go_yaml
 from kindasync.config import ProxyMode
 from kindasync.versions import KubernetesVersion
 
 CONFIG_PATH = "/kind/kubeadm.conf"
+ETCD_CONFIG_PATH = "/kind/etcd.conf"  # the same, for the manifest of etcd alone
 DISCOVERY_PATH = "/kind/discovery.conf"  # the cluster's authority and a bootstrap token: whom a joining node trusts, and as whom it asks
 PATCHES_PATH = "/kind/patches"  # of this node alone: KubeletConfiguration is the whole cluster's
 API_PORT = 6443
@@ -22,6 +25,8 @@ ADMIN_CONF = "/etc/kubernetes/admin.conf"
 # kubeadm init has the same phases in 1.35, 1.36 and 1.37; one that it does not know would be an error.
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
 FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane", "kubelet-start")
+# What is left to do on another control plane that is initialised at the same time as the first.
+MEMBER_PHASES = ("wait-control-plane", "mark-control-plane", "kubelet-finalize")
 # Everything else talks to the API server.
 API_PHASES = (
     "wait-control-plane",
@@ -108,6 +113,58 @@ def patch_files(kubeadm: Kubeadm) -> dict[str, str]:
 def join_argv() -> list[str]:
     """`kubeadm join`."""
     return ["kubeadm", "join", f"--config={CONFIG_PATH}", "--skip-phases=preflight"]
+
+
+def etcd_argv() -> list[str]:
+    """The manifest of etcd, for a member of a new one of several."""
+    return ["kubeadm", "init", "phase", "etcd", "local", f"--config={ETCD_CONFIG_PATH}"]
+
+
+def initialising(first: str, joining: str) -> str:
+    """The documents of a control plane that is initialised at the same time as the first: of the cluster, that one's; of the node, its own.
+
+    `joining`: those with which it would join, so that patches of JoinConfiguration count for it as for any node but the first.
+    """
+    join = _of_kind("JoinConfiguration", joining)
+    init: dict[str, Any] = {
+        "apiVersion": join["apiVersion"],
+        "kind": "InitConfiguration",
+        "localAPIEndpoint": join["controlPlane"]["localAPIEndpoint"],
+        **{name: join[name] for name in ("nodeRegistration", "patches", "timeouts") if name in join},
+    }
+    return go_yaml.dump_all([init if each["kind"] == init["kind"] else each for each in yaml.safe_load_all(first)])
+
+
+def founding(documents: str, members: Mapping[str, str]) -> str:
+    """`documents` with all members of a new etcd, addresses by name; empty if the cluster has an etcd of its own, elsewhere.
+
+    kubeadm knows only of members that join one by one. It keeps its ClusterConfiguration without this, as for such.
+    """
+    cluster = _of_kind("ClusterConfiguration", documents)
+    etcd: dict[str, Any] = cluster.get("etcd") or {}
+    if "external" in etcd:
+        return ""
+    local: dict[str, Any] = etcd.get("local") or {}
+    urls = {name: f"https://[{address}]:2380" if ":" in address else f"https://{address}:2380" for name, address in members.items()}
+    value = ",".join(f"{name}={url}" for name, url in sorted(urls.items()))
+    args: Any = local.get("extraArgs") or []
+    args = {**args, "initial-cluster": value} if isinstance(args, dict) else [*args, {"name": "initial-cluster", "value": value}]
+    cluster["etcd"] = {**etcd, "local": {**local, "extraArgs": args}}
+    return go_yaml.dump_all([cluster if each["kind"] == cluster["kind"] else each for each in yaml.safe_load_all(documents)])
+
+
+def advertised(documents: str) -> str:
+    """The address at which a control plane's API server and etcd are reached, by its documents."""
+    for each in yaml.safe_load_all(documents):
+        endpoint = each.get("localAPIEndpoint") or (each.get("controlPlane") or {}).get("localAPIEndpoint")
+        if endpoint:
+            return str(endpoint["advertiseAddress"])
+    raise AssertionError("every control plane has a localAPIEndpoint")
+
+
+def _of_kind(kind: str, documents: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in yaml.safe_load_all(documents) if each["kind"] == kind)
+    return found
 
 
 def to_yaml(kubeadm_documents: list[dict[str, Any]]) -> str:

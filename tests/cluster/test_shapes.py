@@ -14,7 +14,9 @@ from kubernetes_asyncio.client import ApiClient, CoordinationV1Api, CoreV1Api
 
 from kindasync import Cluster, events
 from kindasync.config import Role
+from kindasync.docker._engine import Call
 from kindasync.docker.containers import container_inspect, container_kill, container_start
+from kindasync.node._etcd import member_list
 from tests.cluster.conftest import pod, pod_ends, pod_is
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -90,31 +92,63 @@ async def test_no_bootstrap_token_is_left(workers: Cluster) -> None:
     assert [secret.metadata.name for secret in secrets if secret.type == "bootstrap.kubernetes.io/token"] == []
 
 
-async def test_several_control_planes(name: str) -> None:
-    """They boot at once. One is killed: the API answers on; it comes back: it is Ready again. Nothing is left of any."""
-    boots: dict[str, list[float]] = {}
+@pytest.fixture(scope="module")
+async def several(anyio_backend: str) -> AsyncIterator[tuple[Cluster, list[events.Event]]]:
+    """Three control planes, two workers, and the events of their making."""
+    seen: list[events.Event] = []
+    async with Cluster.running(shape(3, 2), on_event=seen.append, wait_s=240) as cluster:
+        yield cluster, seen
 
-    def note(event: events.Event) -> None:
-        if isinstance(event, (events.NodeStarted, events.RuntimeReady)):
-            boots.setdefault(event.node, []).append(event.monotonic_s)
 
-    async with Cluster.running(shape(3, 2), name=name, on_event=note, wait_s=240) as cluster, cluster.client() as api:
-        core = CoreV1Api(api)
-        intervals = [boots[f"{name}-{suffix}"] for suffix in ("worker", "worker2", "control-plane2", "control-plane3")]
-        assert max(start for start, _ in intervals) < min(end for _, end in intervals)
+async def test_all_nodes_boot_at_once(several: tuple[Cluster, list[events.Event]]) -> None:
+    """There is a moment at which every one of the five has been started and none has booted."""
+    cluster, seen = several
+    started = {event.node: event.monotonic_s for event in seen if isinstance(event, events.NodeStarted)}
+    booted = {event.node: event.monotonic_s for event in seen if isinstance(event, events.RuntimeReady)}
 
-        victim = cluster.nodes[0]
-        async with cluster.engine.connect() as connection:
+    assert booted.keys() == {node.name for node in cluster.nodes}
+    assert max(started[name] for name in booted) < min(booted.values())
+
+
+async def test_control_planes_are_members_of_one_etcd(several: tuple[Cluster, list[events.Event]]) -> None:
+    """All vote; kubeadm's ClusterConfiguration, by which further ones join, does not say which there were at first."""
+    cluster, _ = several
+    async with cluster.engine.connect() as connection:
+        found = await member_list(connection, cluster.nodes[0].id)
+    async with cluster.client() as api:
+        configuration = (await CoreV1Api(api).read_namespaced_config_map("kubeadm-config", "kube-system")).data["ClusterConfiguration"]
+
+    assert {member.name for member in found} == {node.name for node in cluster.nodes if node.role is Role.CONTROL_PLANE}
+    assert "initial-cluster" not in configuration
+
+
+async def test_control_planes_are_tainted_workers_are_not(several: tuple[Cluster, list[events.Event]]) -> None:
+    """As kubeadm marks them."""
+    cluster, _ = several
+    async with cluster.client() as api:
+        nodes = (await CoreV1Api(api).list_node()).items
+
+    marked = {node.metadata.name for node in nodes if "node-role.kubernetes.io/control-plane" in node.metadata.labels}
+    tainted = {node.metadata.name for node in nodes if node.spec.taints}
+    assert marked == tainted == {node.name for node in cluster.nodes if node.role is Role.CONTROL_PLANE}
+
+
+@pytest.mark.parametrize("disturb", ["kill", "pause"])
+async def test_the_api_answers_without_one_of_three(several: tuple[Cluster, list[events.Event]], disturb: str) -> None:
+    """Within 10 s, through the balancer; and the node comes back."""
+    cluster, _ = several
+    victim = cluster.nodes[0]
+    async with cluster.client() as api, cluster.engine.connect() as connection:
+        if disturb == "kill":
             await container_kill(connection, victim.id, "SIGKILL")
-            assert await answers_within(core, 10)
-            before = await container_inspect(connection, victim.id)
-            if before.state != "running":  # the Engine may have been faster: restart policy
-                await container_start(connection, victim.id)
+        else:
+            await connection.request(Call("ContainerPause", "POST", f"/containers/{victim.id}/pause"))
+        assert await answers_within(CoreV1Api(api), 10)
+        if disturb == "pause":
+            await connection.request(Call("ContainerUnpause", "POST", f"/containers/{victim.id}/unpause"))
+        elif (await container_inspect(connection, victim.id)).state != "running":  # the Engine may have been faster: restart policy
+            await container_start(connection, victim.id)
         await heard_of(api, victim.name, datetime.now(UTC))
-        nodes = (await core.list_node()).items
-
-    assert len(nodes) == 5
-    assert name not in await Cluster.list()
 
 
 async def answers_within(core: CoreV1Api, seconds: float) -> bool:

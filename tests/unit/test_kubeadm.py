@@ -13,7 +13,18 @@ import pytest
 import yaml
 
 from kindasync.config import ProxyMode
-from kindasync.node._kubeadm import API_PHASES, FILE_PHASES, Kubeadm, documents, init_argv, join_documents, patch_files, to_yaml
+from kindasync.node._kubeadm import (
+    API_PHASES,
+    FILE_PHASES,
+    Kubeadm,
+    documents,
+    founding,
+    init_argv,
+    initialising,
+    join_documents,
+    patch_files,
+    to_yaml,
+)
 from kindasync.versions import KubernetesVersion
 
 TOKEN = "abcdef.0123456789abcdef"
@@ -318,3 +329,41 @@ def test_what_a_node_reserves_is_its_own(kubeadm: Kubeadm) -> None:
     assert documents(limited)[2] == documents(kubeadm)[2]
     assert patch_files(kubeadm) == {}
     assert "patches" not in documents(kubeadm)[1]
+
+
+@pytest.mark.parametrize("version", ["v1.37.0", "v1.30.4"])
+def test_the_members_of_a_new_etcd_are_all_in_its_manifest(version: str) -> None:
+    """In either form of arguments, beside those that a user has given; an IPv6 address in brackets."""
+    text = to_yaml(documents(replace(SINGLE, version=KubernetesVersion.parse(version))))
+
+    (cluster, *others) = yaml.safe_load_all(founding(text, {"b": "10.89.0.3", "a": "fd00::2"}))
+
+    args = cluster["etcd"]["local"]["extraArgs"]
+    args = args if isinstance(args, dict) else {arg["name"]: arg["value"] for arg in args}
+    assert args == {
+        "heartbeat-interval": "20",
+        "election-timeout": "200",
+        "initial-cluster": "a=https://[fd00::2]:2380,b=https://10.89.0.3:2380",
+    }
+    assert others == [*yaml.safe_load_all(text)][1:]
+
+
+def test_an_etcd_elsewhere_is_not_founded() -> None:
+    """Then kubeadm makes no manifest, on no node."""
+    text = to_yaml([{**documents(SINGLE)[0], "etcd": {"external": {"endpoints": ["https://etcd:2379"]}}}])
+
+    assert founding(text, {"a": "10.89.0.2"}) == ""
+
+
+def test_a_control_plane_beside_the_first_is_what_it_would_be_if_it_joined() -> None:
+    """Its own part is that of its JoinConfiguration; all else is the first one's."""
+    second = replace(SINGLE, node_name="demo-control-plane2", node_address="10.89.0.3")
+    joining = to_yaml(join_documents(second, control_plane=True))
+
+    cluster, init, *others = yaml.safe_load_all(initialising(to_yaml(documents(SINGLE)), joining))
+
+    _, join = yaml.safe_load_all(joining)
+    assert init["nodeRegistration"] == join["nodeRegistration"]
+    assert init["localAPIEndpoint"] == {"advertiseAddress": "10.89.0.3", "bindPort": 6443}
+    assert "bootstrapTokens" not in init
+    assert [cluster, *others] == [each for each in documents(SINGLE) if each["kind"] != "InitConfiguration"]

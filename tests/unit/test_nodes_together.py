@@ -16,7 +16,7 @@ from kindasync import Cluster
 from kindasync import events as told
 from kindasync.errors import BootFailed, ExecFailed, StepFailed
 from kindasync.events import Event
-from kindasync.testing import FakeContainer, FakeEngine, ProgramResult, Received
+from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult, Received
 from tests.unit.leftovers import nothing_left
 from tests.unit.recording import Recording
 
@@ -159,8 +159,49 @@ def is_put_into(request: Received, container: FakeContainer) -> bool:
     return request.operation == "PutContainerArchive" and _container_of(request) == container.id
 
 
-async def test_control_planes_join_one_by_one(fake: FakeEngine) -> None:
-    """etcd takes one new member at a time: a join begins when the one before has been told."""
+async def test_control_planes_are_initialised_at_once(fake: FakeEngine) -> None:
+    """All with the same keys, as the members of one new etcd, of which kubeadm's own configuration says nothing; none of them joins."""
+    kubeadm = fake.node.programs["kubeadm"]
+
+    def makes_keys(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        container.files.setdefault("/etc/kubernetes/pki/ca.key", b"the first one's")
+        return kubeadm(container, argv, stdin)
+
+    fake.node.programs["kubeadm"] = makes_keys
+
+    await create(fake, 3, 1)
+
+    control_planes = [FIRST, "demo-control-plane2", "demo-control-plane3"]
+    members = ",".join(f"{name}=https://{fake.containers[name].address}:2380" for name in control_planes)
+    for name in control_planes:
+        files = fake.containers[name].files
+        assert files["/etc/kubernetes/pki/ca.key"] == b"the first one's"
+        (cluster,) = [each for each in yaml.safe_load_all(files["/kind/etcd.conf"]) if each["kind"] == "ClusterConfiguration"]
+        assert cluster["etcd"]["local"]["extraArgs"] == [{"name": "initial-cluster", "value": members}]
+        documents = {each["kind"]: each for each in yaml.safe_load_all(files["/kind/kubeadm.conf"])}
+        assert "etcd" not in documents["ClusterConfiguration"]
+        assert documents["InitConfiguration"]["localAPIEndpoint"]["advertiseAddress"] == fake.containers[name].address
+    assert {name for name, command in kubeadm_runs(fake) if command == "join"} == {WORKER}
+
+
+async def test_patches_of_a_node_that_joins_count_for_a_control_plane(fake: FakeEngine) -> None:
+    """Also where it is initialised beside the first; those of documents of the cluster count where they are the first one's."""
+    patches = [
+        "kind: JoinConfiguration\nnodeRegistration: {taints: []}",
+        "kind: ClusterConfiguration\nclusterName: patched",
+    ]
+
+    await Cluster.create("demo", config=shape(2, 0) | {"kubeadmConfigPatches": patches}, engine=fake.url)
+
+    documents = {each["kind"]: each for each in yaml.safe_load_all(fake.containers["demo-control-plane2"].files["/kind/kubeadm.conf"])}
+    assert documents["InitConfiguration"]["nodeRegistration"]["taints"] == []
+    assert documents["ClusterConfiguration"]["clusterName"] == "patched"
+
+
+async def test_control_planes_that_cannot_wait_join_one_by_one(fake: FakeEngine) -> None:
+    """Those of images that do not pause. etcd takes one new member at a time: a join begins when the one before has been told."""
+    files = {"/kind/version": b"v1.37.2\n", "/kind/manifests/default-cni.yaml": b"", "/kind/manifests/default-storage.yaml": b""}
+    fake.images["kind:1"] = FakeImage(reference="kind:1", files=files)
     seen = Recording()
     begun: list[int] = []
     join = fake.node.programs["kubeadm"]
@@ -172,7 +213,7 @@ async def test_control_planes_join_one_by_one(fake: FakeEngine) -> None:
 
     fake.node.programs["kubeadm"] = kubeadm
 
-    await create(fake, 3, 0, on_event=seen.keep)
+    await create(fake, 3, 0, image="kind:1", on_event=seen.keep)
 
     assert begun == [0, 1]
 
