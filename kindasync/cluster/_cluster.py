@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -313,9 +314,27 @@ async def add_node(
 
     if role not in (Role.WORKER, Role.CONTROL_PLANE):
         raise ClusterError(f'there is no node of role "{role}"', hint=f'it is "{Role.WORKER}" or "{Role.CONTROL_PLANE}"')
-    async with _operation_on(name, engine, on_event) as (connection, bus):
-        container = await _add.add_node(connection, bus, name, role=Role(role), image=image, wait_s=wait_s)
-        return Node(engine=connection.engine, cluster=name, name=container.name, id=container.id, role=Role(role))
+    node = None
+    try:
+        async with _operation_on(name, engine, on_event) as (connection, bus):
+            container = await _add.add_node(connection, bus, name, role=Role(role), image=image, wait_s=wait_s)
+            node = Node(engine=connection.engine, cluster=name, name=container.name, id=container.id, role=Role(role))
+    except BaseException as error:
+        if node:  # cancelled by the last event, or its listener failed: whoever gets an error has no node
+            await carried_through(partial(_take_node_back, error, node))
+        raise
+    return node
+
+
+async def _take_node_back(error: BaseException, node: Node) -> None:
+    """Remove a node because of `error`; what keeps it there becomes a note of it."""
+    with anyio.move_on_after(TAKE_BACK_S):
+        try:
+            await remove_node(node.cluster, node.name, timeout_s=0, force=True, engine=node.engine)
+            return
+        except KindasyncError as failure:
+            error.add_note(f"left behind: {failure}")
+    error.add_note(f"node {node.name} stays: kindasync remove node {node.name} --name {node.cluster}")
 
 
 async def remove_node(

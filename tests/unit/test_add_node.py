@@ -233,6 +233,18 @@ async def test_cancelled_at_an_event(fake: FakeEngine, home: Path, event: str) -
     assert scope.cancelled_caught
 
 
+async def test_a_listener_that_fails_at_the_last_event(fake: FakeEngine, home: Path) -> None:
+    """Whoever gets an error has no node."""
+    cluster = await create(fake)
+
+    async def listen(event: Event) -> None:
+        if type(event).__name__ == "NodeReady":
+            raise ValueError("a bug of the listener's")
+
+    with nothing_left(fake, home), pytest.raises(ValueError, match="listener's"):
+        await cluster.add_node(on_event=listen)
+
+
 async def test_what_could_not_be_removed_is_told(fake: FakeEngine) -> None:
     """In a note of the error that is raised all the same."""
     cluster = await create(fake)

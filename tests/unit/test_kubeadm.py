@@ -357,7 +357,7 @@ def test_an_etcd_elsewhere_is_not_founded() -> None:
 
 def test_a_control_plane_beside_the_first_is_what_it_would_be_if_it_joined() -> None:
     """Its own part is that of its JoinConfiguration; all else is the first one's."""
-    second = replace(SINGLE, node_name="demo-control-plane2", node_address="10.89.0.3")
+    second = replace(SINGLE, node_name="demo-control-plane2", node_addresses=("10.89.0.3",))
     joining = to_yaml(join_documents(second, control_plane=True))
 
     cluster, init, *others = yaml.safe_load_all(initialising(to_yaml(documents(SINGLE)), joining))
