@@ -26,7 +26,7 @@ _LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
 # import's time: once their digests were verified, the store gets them as further names of the files that are here, and is told of them
 # (`ctr content ingest` then reads nothing). An import without them follows; unpacking verifies them again. containerd may meanwhile have
 # collected a layer that no image refers to yet: then the import gets all of them. $1: the store; the rest: the import.
-_IMPORT = """
+IMPORT = """
 store=$1
 shift
 for layer in blobs/sha256/*; do
@@ -89,7 +89,7 @@ async def import_archive(connection: Connection, node: str, archive: AsyncIterat
     await run(connection, node, ["mkdir", directory])
     try:
         await put_archive(connection, node, directory, archive, timeout_s=math.inf)
-        argv = ["sh", "-c", _IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
+        argv = ["sh", "-c", IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
         await run(connection, node, argv, working_dir=directory)
     finally:
         with anyio.move_on_after(10, shield=True), suppress(KindasyncError):
