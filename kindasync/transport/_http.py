@@ -20,6 +20,7 @@ from kindasync.transport._tls import context
 
 CONNECT_S = 10.0
 UNARY_CONNECTIONS = 32
+READ_AHEAD_BYTES = 1024 * 1024  # of what is read: an image comes in pieces of about this size, and each costs time here
 
 Body = bytes | AsyncIterable[bytes]
 Params = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
@@ -119,7 +120,9 @@ class Http:
         else:
             connector = aiohttp.TCPConnector(ssl=context(endpoint) or False, limit=limit, force_close=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
-        return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False, auto_decompress=False)
+        return aiohttp.ClientSession(
+            connector=connector, timeout=timeout, trust_env=False, auto_decompress=False, read_bufsize=READ_AHEAD_BYTES
+        )
 
     async def __aenter__(self) -> Self:
         return self
