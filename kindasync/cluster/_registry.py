@@ -112,7 +112,7 @@ async def _password(cache: Cache) -> str:
 
 async def _wait_ready(run: Run, container_id: str) -> None:
     """Wait until it serves. Raises: BootFailed if it ends instead; NotReady."""
-    console = Console(run.connection, await container_inspect(run.connection, container_id))
+    console = Console(run.connection, await container_inspect(run.connection, container_id), noun="registry")
     try:
         with one_error(), anyio.fail_after(READY_S):
             async with anyio.create_task_group() as tasks:

@@ -17,13 +17,14 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?!]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
 
 
 class Console:
-    """Follows one container's log. One reader (`follow`), any number of waiters.
+    """Follows the log of one container, of a node or (`noun`) of something else. One reader (`follow`), any number of waiters.
 
     The log's end is the container's end: it is noticed when it happens, without asking.
     """
 
-    def __init__(self, connection: Connection, container: Container) -> None:
+    def __init__(self, connection: Connection, container: Container, *, noun: str = "node") -> None:
         self._connection = connection
+        self._subject = f"{noun} {container.name}"
         self._container = container
         self._lines: list[str] = []
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -72,7 +73,7 @@ class Console:
                 if matches(line):
                     return line
                 if fails(line):
-                    raise BootFailed(f"node {self._container.name} failed before it was {awaited}", why=line, evidence=self.tail)
+                    raise BootFailed(f"{self._subject} failed before it was {awaited}", why=line, evidence=self.tail)
             seen = len(self._lines)
             if self._ended:
                 raise await self._death(awaited)
@@ -93,7 +94,7 @@ class Console:
 
     async def _death(self, awaited: str) -> BootFailed:
         """The error that says how the node died."""
-        what = f"node {self._container.name} died before it was {awaited}"
+        what = f"{self._subject} died before it was {awaited}"
         try:
             container = await container_inspect(self._connection, self._container.id)
         except NotFound:

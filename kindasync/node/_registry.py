@@ -64,12 +64,12 @@ def registry_files(caches: Sequence[Cache], *, local: bool, passwords: Mapping[s
     """
     files = {}
     if local:
-        files[f"{_CONFIG}/local.yml"] = _configuration(LOCAL_PORT, _DATA, storage={"delete": {"enabled": True}})
+        files[f"{_CONFIG}/{LOCAL_PORT}.yml"] = _configuration(LOCAL_PORT, _DATA, storage={"delete": {"enabled": True}})
     for cache in caches:
-        helper = f"{_CONFIG}/{cache.host}.credentials"
+        helper = f"{_CONFIG}/{cache.port}.credentials"
         # Never expires: what is shared with other clusters is only ever added to.
         proxy = {"remoteurl": cache.remote_url, "ttl": "0s", "exec": {"command": helper}}
-        files[f"{_CONFIG}/{cache.host}.yml"] = _configuration(cache.port, cache.directory, proxy=proxy)
+        files[f"{_CONFIG}/{cache.port}.yml"] = _configuration(cache.port, cache.directory, proxy=proxy)
         credentials = {"Username": cache.username, "Secret": (passwords or {}).get(cache.host, "")}
         files[helper] = File(content=f"#!{PROGRAM}\n{json.dumps(credentials)}\n".encode(), mode=0o700)
     return files

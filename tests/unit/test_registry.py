@@ -123,26 +123,26 @@ def test_configuration_files() -> None:
     files = registry_files((HUB,), local=True)
 
     assert {path: file.mode for path, file in files.items()} == {
-        "/kind/registry/local.yml": 0o600,
-        "/kind/registry/docker.io.yml": 0o600,
-        "/kind/registry/docker.io.credentials": 0o700,
+        "/kind/registry/5000.yml": 0o600,
+        "/kind/registry/5001.yml": 0o600,
+        "/kind/registry/5001.credentials": 0o700,
     }
-    assert yaml.safe_load(files["/kind/registry/local.yml"].content) == {
+    assert yaml.safe_load(files["/kind/registry/5000.yml"].content) == {
         "version": 0.1,
         "http": {"addr": ":5000"},
         "storage": {"filesystem": {"rootdirectory": "/var/lib/registry"}, "delete": {"enabled": True}},
     }
-    assert yaml.safe_load(files["/kind/registry/docker.io.yml"].content) == {
+    assert yaml.safe_load(files["/kind/registry/5001.yml"].content) == {
         "version": 0.1,
         "http": {"addr": ":5001"},
         "storage": {"filesystem": {"rootdirectory": "/var/cache/registry/5001"}},
         "proxy": {
             "remoteurl": "https://registry-1.docker.io",
             "ttl": "0s",
-            "exec": {"command": "/kind/registry/docker.io.credentials"},
+            "exec": {"command": "/kind/registry/5001.credentials"},
         },
     }
-    helper = files["/kind/registry/docker.io.credentials"].content.decode()
+    helper = files["/kind/registry/5001.credentials"].content.decode()
     assert helper == '#!/usr/local/bin/registry\n{"Username": "", "Secret": ""}\n'
 
 
@@ -152,9 +152,9 @@ def test_its_container() -> None:
 
     assert spec.entrypoint == (
         "registry",
-        "/kind/registry/local.yml",
-        "/kind/registry/docker.io.yml",
-        "/kind/registry/registry.test:5000.yml",
+        "/kind/registry/5000.yml",
+        "/kind/registry/5001.yml",
+        "/kind/registry/5002.yml",
     )
     assert not spec.privileged
     assert (spec.network, spec.ports, spec.volumes) == ("kind", (LOCAL,), ("/var/lib/registry",))
@@ -298,11 +298,9 @@ async def test_a_password_is_in_one_file_and_nowhere_else(fake: FakeEngine, tmp_
     await create(fake, {"mirrors": [mirror]}, on_event=seen.keep)
 
     holders = {(name, path) for name, each in fake.containers.items() for path, content in each.files.items() if b"s3cr3t" in content}
-    assert holders == {(REGISTRY, "/kind/registry/docker.io.credentials")}
-    assert fake.containers[REGISTRY].modes["/kind/registry/docker.io.credentials"] == 0o700
-    assert (
-        fake.containers[REGISTRY].files["/kind/registry/docker.io.credentials"].endswith(b'{"Username": "me", "Secret": "s3cr3t word"}\n')
-    )
+    assert holders == {(REGISTRY, "/kind/registry/5001.credentials")}
+    assert fake.containers[REGISTRY].modes["/kind/registry/5001.credentials"] == 0o700
+    assert fake.containers[REGISTRY].files["/kind/registry/5001.credentials"].endswith(b'{"Username": "me", "Secret": "s3cr3t word"}\n')
     assert "s3cr3t" not in f"{[event.to_json() for event in seen]} {[each.body for each in fake.containers.values()]} {dict(fake.volumes)}"
 
 
@@ -347,6 +345,7 @@ async def test_a_failure_leaves_nothing(fake: FakeEngine, home: Path, operation:
     if operation == "ContainerStart":
         (failure,) = raised.value.failures
         assert isinstance(failure, BootFailed)
+        assert "registry demo-registry died before it was ready to serve" in str(failure)
         assert "no space left on device" in str(failure)
 
 
