@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from kindasync import Cluster, Engine
-from kindasync.cluster._api import ClusterApi, deadline
+from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.docker.archives import put_archive
 from kindasync.node._files import tar_of
 from tests.conformance._images import MIRROR, MIRROR_PORT
@@ -39,7 +39,7 @@ _DAEMON_SET = {
 
 async def start_mirror(cluster: Cluster) -> None:
     """Have the cluster's nodes take registry.k8s.io's images from the mirror, whose image they have, before they go there."""
-    async with cluster.client() as client:
+    async with api_client(cluster.kubeconfig) as client:
         api = ClusterApi(client)
         with deadline(api, "the mirror of the test images on all nodes", 120):
             await api.create(_DAEMON_SET)
