@@ -25,7 +25,7 @@ from kindasync.node._balancer import config as balancer_config
 from kindasync.node._contract import VERSION_FILE
 from kindasync.node._files import tar_of
 from kindasync.node._kubeadm import API_PORT
-from kindasync.node._spec import MODULES, container_spec
+from kindasync.node._spec import CLUSTER_LABEL, MODULES, container_spec
 
 ATTEMPTS = 8  # when others take, between plan and start, the ports or addresses we chose
 
@@ -137,8 +137,12 @@ async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_module
 
 
 async def _name_taken(run: Run, node: NodePlan, error: Conflict) -> AlreadyExists:
-    """The error for a node's name that a container has already."""
-    if await _has_others(run):
+    """The error for a node's name that a container has already, or will have: the Engine takes a name before the container can be seen."""
+    try:
+        holder = await container_inspect(run.connection, node.name)
+    except NotFound:
+        return already_exists(run.cluster)
+    if holder.labels.get(CLUSTER_LABEL) == run.cluster or await _has_others(run):
         return already_exists(run.cluster)
     return AlreadyExists(
         f'cannot create cluster "{run.cluster}": something else has the name of its node {node.name}',

@@ -306,6 +306,14 @@ async def test_a_name_that_is_taken_at_the_last_moment_is_refused(fake: FakeEngi
     assert fake.containers == {NODE: others[0]}
 
 
+async def test_a_name_that_is_taken_and_not_to_be_seen_yet(fake: FakeEngine, home: Path) -> None:
+    """The Engine takes it before the container is in any list: another process makes the cluster at this moment, and nobody is told to remove anything."""
+    fake.fail("ContainerCreate", nth=2, status=409, message=f'Conflict. The container name "/{NODE}" is already in use by container "12ab"')
+
+    with nothing_left(fake, home), pytest.raises(AlreadyExists, match='cluster "demo" exists already, or is being made'):
+        await create(fake)
+
+
 async def test_a_container_that_has_the_nodes_name_is_named(fake: FakeEngine, home: Path) -> None:
     """It belongs to no cluster, so that deleting one would not help."""
     fake.add_container(NODE, NODE_IMAGE)
