@@ -207,9 +207,9 @@ async def test_a_script_runs_unchanged(paths: dict[str, str], own_home: Path, na
 
 
 def shape(kubeconfig: Any) -> Any:
-    """A kubeconfig without its certificates and keys, and the port that the host picked."""
+    """A kubeconfig without its certificates and keys, what is empty, and the port that the host picked."""
     if isinstance(kubeconfig, dict):
-        return {key: "..." if key.endswith("-data") else shape(value) for key, value in kubeconfig.items()}
+        return {key: "..." if key.endswith("-data") else shape(value) for key, value in kubeconfig.items() if value != {}}
     if isinstance(kubeconfig, list):
         return [shape(each) for each in kubeconfig]
     return re.sub(r"^https://127.0.0.1:\d+$", "https://127.0.0.1:PORT", kubeconfig) if isinstance(kubeconfig, str) else kubeconfig
