@@ -154,7 +154,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     """
     cluster = config.name or DEFAULT_NAME
     networking = config.networking
-    if networking.ip_family is IPFamily.IPV6 and facts.engine.api_host == LOOPBACK:
+    if networking.ip_family is IPFamily.IPV6 and facts.engine.api_host == LOOPBACK:  # as for kind: IPv6's own loopback
         facts = replace(facts, engine=replace(facts.engine, api_host=LOOPBACK_IPV6))
     # Control planes first, else as written.
     config_indices = sorted(range(len(config.nodes)), key=lambda index: config.nodes[index].role is not Role.CONTROL_PLANE)

@@ -475,7 +475,7 @@ def test_doctor(run: Run) -> None:
     assert ran.code == 0
     assert "✓ API version" in ran.out
     assert findings["node image"]["value"] == IMAGE
-    assert {"Engine", "API version", "storage driver", "cgroups", "memory", "node image"} <= set(findings)
+    assert {"Engine", "API version", "storage driver", "cgroups", "memory", "NetworkPolicy", "node image"} <= set(findings)
     assert {finding["verdict"] for finding in findings.values()} <= {"ok", "warning"}
     assert all(finding["fix"] for finding in findings.values() if finding["verdict"] == "warning")
 
