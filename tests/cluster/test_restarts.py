@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.cluster.test_shapes import shape
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 READY_S = 60.0
-COUNTER = "counter"
+COUNTER, WRITTEN = "counter", "written"
 Disturbance = Callable[[Connection, Sequence[Container]], Awaitable[None]]
 
 
@@ -135,14 +135,16 @@ async def test_the_command(single: Cluster) -> None:
 @pytest.mark.stress
 @pytest.mark.timeout(900)
 async def test_ten_restarts_of_random_nodes(balanced: Cluster) -> None:
-    """Any one node, the balancer too, ten times."""
+    """Any one node, the balancer too, ten times, while a counter is written: nothing that was acknowledged is lost."""
     seed = random.randrange(1 << 32)
     choose = random.Random(seed)
-    for number in range(10):
-        containers = await containers_of(balanced)
-        chosen = choose.choice(containers)
-        print(f"seed {seed}, restart {number}: {chosen.name}")
-        await survives(balanced, choose.choice([restart, kill]), partial(is_named, chosen.name))
+    async with counting(balanced) as counter:
+        for number in range(10):
+            containers = await containers_of(balanced)
+            chosen, disturb = choose.choice(containers), choose.choice([restart, kill])
+            before = counter.acknowledged
+            await survives(balanced, disturb, partial(is_named, chosen.name))
+            print(f"seed {seed}, {number}: {chosen.name}; {counter.acknowledged - before} writes meanwhile")
 
 
 def anyone(container: Container) -> bool:
@@ -166,6 +168,40 @@ async def survives(cluster: Cluster, disturb: Disturbance, chosen: Callable[[Con
     assert lasting(await containers_of(cluster)) == lasting(before)
     async with cluster.client() as api:
         assert await count_on(api) == count + 1
+
+
+class Counter:
+    """How far a counter in etcd was written."""
+
+    def __init__(self) -> None:
+        self.acknowledged = 0
+
+    async def write(self, core: CoreV1Api) -> None:
+        """Write the next number again and again; one that is not acknowledged in time may have been written or not."""
+        while True:
+            patch = {"data": {"written": str(self.acknowledged + 1)}}
+            with suppress(Exception), anyio.fail_after(5):
+                await core.patch_namespaced_config_map(WRITTEN, "default", patch)
+                self.acknowledged += 1
+            await anyio.sleep(0.05)
+
+
+@asynccontextmanager
+async def counting(cluster: Cluster) -> AsyncIterator[Counter]:
+    """Write a counter for as long as the context is open; in the end, it is where it was written to."""
+    counter = Counter()
+    async with cluster.client() as api:
+        core = CoreV1Api(api)
+        first: Any = {"metadata": {"name": WRITTEN}, "data": {"written": "0"}}
+        await core.create_namespaced_config_map("default", first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(counter.write, core)
+            yield counter
+            tasks.cancel_scope.cancel()
+        found = await core.read_namespaced_config_map(WRITTEN, "default")
+        assert counter.acknowledged > 0
+        assert int(found.data["written"]) in (counter.acknowledged, counter.acknowledged + 1)
+        await core.delete_namespaced_config_map(WRITTEN, "default")
 
 
 async def containers_of(cluster: Cluster) -> list[Container]:
