@@ -17,7 +17,10 @@ import pytest
 from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, Engine
+from kindasync.cluster._names import NETWORK_LABEL
 from kindasync.cluster._namespaces import make_namespace, remove_namespace
+from kindasync.cluster._network import VARIABLE, network_name
+from kindasync.docker import Connection
 from kindasync.docker.containers import (
     Container,
     ContainerSpec,
@@ -28,7 +31,7 @@ from kindasync.docker.containers import (
     container_start,
 )
 from kindasync.docker.images import image_load, image_remove, image_tag
-from kindasync.docker.networks import network_list
+from kindasync.docker.networks import Network, network_list, network_remove
 from kindasync.docker.system import system_info
 from kindasync.docker.volumes import volume_list
 from kindasync.errors import NotFound
@@ -45,6 +48,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(180))
+
+
+async def networks_of_kind(connection: Connection) -> list[Network]:
+    """The nodes' networks that the kind program made: no address can be fixed in them, and kind never removes any."""
+    return [each for each in await network_list(connection, name=network_name()) if NETWORK_LABEL not in each.labels]
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def own_network(anyio_backend: str) -> AsyncIterator[None]:
+    """Where kind's network is there already, this session's clusters are in another one."""
+    with pytest.MonkeyPatch.context() as patch:
+        async with Engine.of(None).connect() as connection:
+            if await networks_of_kind(connection):
+                patch.setenv(VARIABLE, "kindasync-tests")
+        yield
+
+
+@pytest.fixture(autouse=True)
+async def no_network_of_kind(own_network: None) -> AsyncIterator[None]:
+    """What a test with the kind program leaves is gone before the next."""
+    yield
+    async with Engine.of(None).connect() as connection:
+        for network in await networks_of_kind(connection):
+            if not await container_list(connection, network=network.name):
+                await network_remove(connection, network.id)
 
 
 @dataclass(frozen=True, slots=True)
