@@ -61,7 +61,8 @@ def balancer_spec(
         labels=labels,
         entrypoint=("haproxy", "-W", "-db", "-f", CONFIG_PATH),
         cmd=(),
-        stop_signal="SIGTERM",  # the image's is for systemd
+        # The image's is for systemd, and at SIGTERM haproxy ends with code 0: then a restart of the Engine would not bring it back.
+        stop_signal="SIGKILL",
         restart_policy="on-failure",
         restart_retries=1,
         sysctls=IPV6_SYSCTLS if ipv6 else {},

@@ -7,6 +7,7 @@ DOCKER_HOST set to it: `python -m tests.cluster.remote pytest -m cluster`.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ NAMESPACE = "kindasync-remote"
 HERE, THERE = "10.231.7.1", "10.231.7.2"
 PORT = 2376
 DISK = "6g"
-UP_S = 60.0
+UP_S, DOWN_S = 60.0, 60.0
 
 
 @contextmanager
@@ -64,33 +65,61 @@ def _namespace() -> Iterator[None]:
 
 @contextmanager
 def _dockerd(directory: Path) -> Iterator[None]:
-    """dockerd in the namespace, on a small disk. (`ip netns exec` would hide the cgroup mounts from it.)"""
+    """dockerd in the namespace, on a small disk."""
     _make_certificates(directory)
     (directory / "data").mkdir()
     _run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", f"{directory}/data")
+    try:
+        _start(directory)
+        yield
+    finally:
+        try:
+            _end(directory, signal.SIGTERM)
+        except TimeoutError:
+            _end(directory, signal.SIGKILL)
+        subprocess.run(["umount", "-R", f"{directory}/data"], check=False, stderr=subprocess.DEVNULL)
+
+
+def restart_engine(number: signal.Signals) -> None:
+    """End the Engine that the environment names by a signal, and start it again on the same disk."""
+    directory = Path(os.environ["DOCKER_CERT_PATH"])
+    _end(directory, number)
+    _start(directory)
+
+
+def _start(directory: Path) -> None:
+    """Start dockerd, and wait until it listens. (`ip netns exec` would hide the cgroup mounts from it.)"""
     running = _running_dockerd()
     command = [
-        "nsenter", f"--net=/run/netns/{NAMESPACE}", running,
+        "setsid", "--fork", "nsenter", f"--net=/run/netns/{NAMESPACE}", running,
         f"--data-root={directory}/data", f"--exec-root={directory}/exec", f"--pidfile={directory}/pid", f"--host=tcp://{THERE}:{PORT}",
         "--tlsverify", f"--tlscacert={directory}/ca.pem", f"--tlscert={directory}/server-cert.pem", f"--tlskey={directory}/server-key.pem",
     ]  # fmt: skip
     env = {**os.environ, "PATH": f"{Path(running).parent.parent / 'bin'}:{Path(running).parent}:{os.environ['PATH']}"}
+    for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        env.pop(name, None)  # dockerd takes some of its client's
+    (directory / "pid").unlink(missing_ok=True)  # of one that was killed
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
+        subprocess.run(command, stdout=log, stderr=log, env=env, check=True)
+    deadline = time.monotonic() + UP_S
+    while b"API listen on" not in (directory / "log").read_bytes():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"dockerd did not come up:\n{(directory / 'log').read_text()}")
+        time.sleep(0.1)
+
+
+def _end(directory: Path, number: signal.Signals) -> None:
+    """Send dockerd a signal, and wait for its end. Raises: TimeoutError."""
     try:
-        deadline = time.monotonic() + UP_S
-        while b"API listen on" not in (directory / "log").read_bytes():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"dockerd did not come up:\n{(directory / 'log').read_text()}")
-            time.sleep(0.1)
-        yield
+        ended = os.pidfd_open(int((directory / "pid").read_text()))
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    try:
+        signal.pidfd_send_signal(ended, number)
+        if not select.select([ended], [], [], DOWN_S)[0]:
+            raise TimeoutError(f"dockerd has not ended {DOWN_S:g} s after {number.name}")
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        subprocess.run(["umount", "-R", f"{directory}/data"], check=False, stderr=subprocess.DEVNULL)
+        os.close(ended)
 
 
 def _running_dockerd() -> str:
