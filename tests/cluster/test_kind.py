@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ from tests.cluster.conftest import BUSYBOX, look, run_cli, runs_everywhere
 from tests.cluster.kind_program import kind_config, kind_program
 
 pytestmark = [pytest.mark.anyio, pytest.mark.stress, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(autouse=True)
+def deleted(name: str) -> Iterator[None]:
+    """The test's cluster is gone afterwards, also if the test failed."""
+    yield
+    run_cli("delete", "cluster", "--name", name)
 
 
 def kind(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
