@@ -175,7 +175,8 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
     environment |= {"DOCKER_HOST": fake.url, "TERM": "xterm-256color"}
-    command = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from kindasync.cli._main import run; run()"
+    heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background, shells have it ignored
+    command = f"{heeded}; import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from kindasync.cli._main import run; run()"
 
     with subprocess.Popen(
         [sys.executable, "-c", command, "create", "cluster", "--name", "demo"],
