@@ -49,7 +49,8 @@ async def tar_stream(source: Path, name: str, *, report: Callable[[int], None]) 
             yield block
             sent += len(block)
             report(sent)
-        yield bytes(-sent % _RECORD_BYTES + 2 * _RECORD_BYTES)
+    # The Engine answers as soon as it has seen the end, and nobody reads on here then: the file has to be closed by now.
+    yield bytes(-sent % _RECORD_BYTES + 2 * _RECORD_BYTES)
 
 
 def only_file(tar: bytes) -> bytes:

@@ -73,6 +73,18 @@ async def test_one_big_file_as_a_stream(tmp_path: Path, size: int) -> None:
     assert reported[-1:] == ([size] if size else [])
 
 
+async def test_the_file_is_closed_when_the_streams_end_is_out(tmp_path: Path) -> None:
+    """Who has the end of an archive need not ask for more."""
+    (tmp_path / "images.tar").write_bytes(b"images")
+    stream = tar_stream(tmp_path / "images.tar", "images.tar", report=lambda _: None)
+
+    header, content, end = [await anext(stream) for _ in range(3)]
+
+    assert (len(header), content, len(end)) == (512, b"images", 512 - 6 + 1024)
+    assert stream.ag_frame.f_locals["file"].wrapped.closed  # type: ignore[attr-defined]
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """It is the operating system's error, before anything is sent."""
     with pytest.raises(FileNotFoundError):
