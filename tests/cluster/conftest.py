@@ -50,27 +50,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(180))
 
 
-async def networks_of_kind(connection: Connection) -> list[Network]:
-    """The nodes' networks that the kind program made: no address can be fixed in them, and kind never removes any."""
-    return [each for each in await network_list(connection, name=network_name()) if NETWORK_LABEL not in each.labels]
+async def networks_of_kind(connection: Connection, name: str) -> list[Network]:
+    """The nodes' network, if the kind program made it: no address can be fixed in it, and kind never removes it."""
+    return [each for each in await network_list(connection, name=name) if NETWORK_LABEL not in each.labels]
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def own_network(anyio_backend: str) -> AsyncIterator[None]:
-    """Where kind's network is there already, this session's clusters are in another one."""
+async def own_network(anyio_backend: str) -> AsyncIterator[Engine]:
+    """Where kind's network is there already, this session's clusters are in another one. The session's Engine."""
+    engine = Engine.of(None)
     with pytest.MonkeyPatch.context() as patch:
-        async with Engine.of(None).connect() as connection:
-            if await networks_of_kind(connection):
+        async with engine.connect() as connection:
+            if await networks_of_kind(connection, network_name()):
                 patch.setenv(VARIABLE, "kindasync-tests")
-        yield
+        yield engine
 
 
 @pytest.fixture(autouse=True)
-async def no_network_of_kind(own_network: None) -> AsyncIterator[None]:
+async def no_network_of_kind(own_network: Engine) -> AsyncIterator[None]:
     """What a test with the kind program leaves is gone before the next."""
+    name = network_name()
     yield
-    async with Engine.of(None).connect() as connection:
-        for network in await networks_of_kind(connection):
+    async with own_network.connect() as connection:
+        for network in await networks_of_kind(connection, name):
             if not await container_list(connection, network=network.name):
                 await network_remove(connection, network.id)
 
