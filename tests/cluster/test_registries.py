@@ -185,7 +185,8 @@ async def test_what_was_pushed_survives_a_stop(engine: Connection, cluster: Clus
         pass
 
     await cluster.stop()
-    assert {each.state for each in await container_list(engine) if each.name.startswith(cluster.name)} == {"exited"}
+    names = [each.name for each in await container_list(engine) if each.name.startswith(cluster.name)]
+    assert {(await container_inspect(engine, name)).state for name in names} == {"exited"}  # lists may be a moment late
     await cluster.start()
 
     await runs(cluster, "kept", f"{registry.host}/kept:1", cluster.nodes[1].name)
