@@ -17,6 +17,7 @@ from kindasync.cluster._names import CACHE_LABEL, RUN_LABEL
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, RegistryPlan, plan
 from kindasync.config import ClusterConfig
+from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.archives import path_stat, put_archive, read_archive
 from kindasync.docker.containers import Container, container_create, container_inspect, container_remove, container_start
@@ -49,7 +50,7 @@ async def start_registry(run: Run, config: ClusterConfig, facts: Facts) -> Regis
                     raise
                 await container_remove(run.connection, container_id)
                 continue
-            await _wait_ready(run, container_id)
+            await wait_serving(run.connection, container_id)
             run.emit(
                 events.RegistryStarted,
                 node=registry.name,
@@ -110,9 +111,9 @@ async def _password(cache: Cache) -> str:
         raise ClusterError(f"cannot read the password for the mirror of {cache.host}", why=str(error)) from error
 
 
-async def _wait_ready(run: Run, container_id: str) -> None:
-    """Wait until it serves. Raises: BootFailed if it ends instead; NotReady."""
-    console = Console(run.connection, await container_inspect(run.connection, container_id), noun="registry")
+async def wait_serving(connection: Connection, container_id: str) -> None:
+    """Wait until a started registry serves: the Engine takes connections to its port before. Raises: BootFailed if it ends instead; NotReady."""
+    console = Console(connection, await container_inspect(connection, container_id), noun="registry")
     try:
         with one_error(), anyio.fail_after(READY_S):
             async with anyio.create_task_group() as tasks:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
+from kindasync.config._address import is_address
 from kindasync.config._document import ClusterConfig, Role
 from kindasync.config._extras import ClusterExtras, NodeExtras, Registries
 from kindasync.config._quantity import quantity
@@ -108,7 +109,7 @@ def _node_problems(node: NodeExtras, role: Role, path: str) -> Iterator[Problem]
     for host, address in node.extra_hosts.items():
         if not _HOST_NAME.fullmatch(host):
             yield Problem(path=f"{path}.extraHosts", message=f'"{host}" is not a host name')
-        if address != HOST_GATEWAY and not _is_address(address):
+        if address != HOST_GATEWAY and not is_address(address):
             yield Problem(path=f"{path}.extraHosts.{host}", message=f'"{address}" is not an IP address, nor {HOST_GATEWAY}')
     for label in node.labels:
         if not label or label.startswith(OWN_LABELS):
@@ -150,11 +151,3 @@ def _is_remote(text: str) -> bool:
         return False
     extra = url.username or url.password or url.query or url.fragment or url.path.strip("/")
     return url.scheme in ("http", "https") and bool(url.hostname) and not extra
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from kindasync.config._address import is_address
 from kindasync.config._document import ClusterConfig, IPFamily, Networking, NodeConfig, PortMapping
 from kindasync.config._extras_rules import extras_problems
 from kindasync.errors import Problem
@@ -84,7 +85,7 @@ def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:
     if not -1 <= mapping.host_port <= 65535:
         message = f"{mapping.host_port} is not between -1 (picked by the Engine), 0 (picked by kindasync) and 65535"
         yield Problem(path=f"{path}.hostPort", message=message)
-    if mapping.listen_address and not _is_address(mapping.listen_address):
+    if mapping.listen_address and not is_address(mapping.listen_address):
         yield Problem(path=f"{path}.listenAddress", message=f'"{mapping.listen_address}" is not an IP address')
 
 
@@ -97,7 +98,7 @@ def _clash(one: PortMapping, other: PortMapping) -> bool:
 
 def _bound(address: str) -> str | None:
     """The address that a port is bound to, in one spelling; None: all there are, of either family."""
-    if not _is_address(address):
+    if not is_address(address):
         return address or None  # a problem of its own
     return None if ip_address(address).is_unspecified else str(ip_address(address))
 
@@ -105,7 +106,7 @@ def _bound(address: str) -> str | None:
 def _networking_problems(networking: Networking) -> Iterator[Problem]:
     if not -1 <= networking.api_server_port <= 65535:
         yield Problem(path="networking.apiServerPort", message=f"{networking.api_server_port} is not between -1 and 65535")
-    if networking.api_server_address and not _is_address(networking.api_server_address):
+    if networking.api_server_address and not is_address(networking.api_server_address):
         yield Problem(path="networking.apiServerAddress", message=f'"{networking.api_server_address}" is not an IP address')
     for index, domain in enumerate(networking.dns_search or ()):
         if not domain or any(character.isspace() for character in domain):
@@ -130,11 +131,3 @@ def _subnet_problems(texts: tuple[str, ...], family: IPFamily, path: str) -> Ite
             yield Problem(path=path, message="for dual, one subnet or two of different families")
     elif versions != [4 if family is IPFamily.IPV4 else 6]:
         yield Problem(path=path, message=f"for {family}, exactly one subnet of that family")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

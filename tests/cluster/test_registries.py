@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 
-import anyio
 import pytest
 import yaml
 from kubernetes_asyncio.client import CoreV1Api
@@ -15,6 +14,7 @@ from kubernetes_asyncio.client import CoreV1Api
 from kindasync import Cluster, Engine, events
 from kindasync.cluster._images import default_reference
 from kindasync.cluster._network import network_name
+from kindasync.cluster._registry import wait_serving
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
 from kindasync.docker.containers import (
@@ -29,9 +29,8 @@ from kindasync.docker.containers import (
 from kindasync.docker.images import image_load, image_push, image_remove, image_tag
 from kindasync.docker.system import system_info
 from kindasync.docker.volumes import volume_list, volume_remove
-from kindasync.node._console import Console
 from kindasync.node._files import tar_of
-from kindasync.node._registry import READY, registry_files, registry_spec
+from kindasync.node._registry import registry_files, registry_spec
 from tests.cluster.archives import REFERENCE, write_image_archive
 from tests.cluster.conftest import pod, pod_ends
 
@@ -112,21 +111,11 @@ async def upstream(connection: Connection) -> AsyncIterator[str]:
     try:
         await put_archive(connection, container, "/", tar_of(registry_files((), local=True)))
         await container_start(connection, container)
-        await serves(connection, container)
+        await wait_serving(connection, container)
         (published,) = (await container_inspect(connection, container)).ports
         yield f"localhost:{published.host_port}"
     finally:
         await container_remove(connection, container)
-
-
-async def serves(connection: Connection, container: str) -> None:
-    """Wait until a registry does: the Engine takes connections to its port before."""
-    console = Console(connection, await container_inspect(connection, container), noun="registry")
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(console.follow)
-            await console.wait_for(lambda line: line == READY, "ready to serve")
-            tasks.cancel_scope.cancel()
 
 
 async def runs(cluster: Cluster, name: str, image: str, node: str) -> None:
