@@ -12,8 +12,8 @@ from kindasync.cluster._lookup import members
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import check_families, ensure_network, fixable_subnets
 from kindasync.cluster._run import Run
-from kindasync.cluster.plan import Facts, NodePlan, Plan, plan
-from kindasync.config import PICKED_BY_KINDASYNC, ClusterConfig
+from kindasync.cluster.plan import Facts, NodePlan, Plan, asked_ports, plan
+from kindasync.config import ClusterConfig
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.archives import path_stat, put_archive
 from kindasync.docker.containers import Container, PortBinding, container_create, container_inspect, container_remove, container_start
@@ -24,7 +24,6 @@ from kindasync.node._balancer import balancer_spec
 from kindasync.node._balancer import config as balancer_config
 from kindasync.node._contract import VERSION_FILE
 from kindasync.node._files import tar_of
-from kindasync.node._kubeadm import API_PORT
 from kindasync.node._spec import CLUSTER_LABEL, MODULES, container_spec
 
 ATTEMPTS = 8  # when others take, between plan and start, the ports or addresses we chose
@@ -73,7 +72,7 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
             await _verify_image(run, container_id, node)
         with run.step(f"start node {node.name}", node=node.name) as began:
-            others = await _start(run, container_id, node.name, node.spec.ports, config, facts)
+            others = await start(run, container_id, node.name, node.spec.ports, config, facts)
             if not others:
                 run.emit(events.NodeStarted, node=node.name, since=began)
                 return plan_, await container_inspect(run.connection, container_id)
@@ -102,7 +101,7 @@ async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Conta
             container_id = await container_create(run.connection, balancer.name, spec)
             files = {BALANCER_CONFIG: balancer_config([node.name for node in plan_.control_planes])}
             await put_archive(run.connection, container_id, "/", tar_of(files))
-            others = await _start(run, container_id, balancer.name, (balancer.port,), config, facts)
+            others = await start(run, container_id, balancer.name, (balancer.port,), config, facts)
             if not others:
                 run.emit(events.NodeStarted, node=balancer.name, since=began)
                 return await container_inspect(run.connection, container_id)
@@ -110,7 +109,7 @@ async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Conta
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _start(run: Run, container_id: str, name: str, ports: Sequence[PortBinding], config: ClusterConfig, facts: Facts) -> Facts | None:
+async def start(run: Run, container_id: str, name: str, ports: Sequence[PortBinding], config: ClusterConfig, facts: Facts) -> Facts | None:
     """Start a container. If what clashes was chosen by us, it is removed instead, and what is returned are the facts for another plan."""
     try:
         await container_start(run.connection, container_id, subject=f"container {name}")
@@ -177,18 +176,7 @@ def can_move(error: ApiError, ports: Sequence[PortBinding], config: ClusterConfi
     refusal = refusal_of(error.message)
     if refusal is Refusal.PORT_TAKEN:
         clashing = [port for port in ports if str(port.host_port) in error.message] or ports
-        return any(_is_ours(port, config) for port in clashing)
+        return any(port.host_port not in asked_ports(config) for port in clashing)
     if refusal is Refusal.ADDRESS_TAKEN:
         return fixes_addresses
     return isinstance(error, NotFound) and "network" in error.message.lower()  # its last user left a moment ago
-
-
-def _is_ours(port: PortBinding, config: ClusterConfig) -> bool:
-    """Whether a published port was chosen by us."""
-    if port.container_port == API_PORT and port.host_port != config.networking.api_server_port:
-        return True
-    return any(
-        mapping.container_port == port.container_port and mapping.host_port == PICKED_BY_KINDASYNC
-        for node in config.nodes
-        for mapping in node.extra_port_mappings
-    )

@@ -11,18 +11,17 @@ import anyio
 
 from kindasync import events, go_yaml
 from kindasync.cluster._assembly import Registry
-from kindasync.cluster._claim import ATTEMPTS
+from kindasync.cluster._claim import ATTEMPTS, start
 from kindasync.cluster._lookup import registries
 from kindasync.cluster._names import CACHE_LABEL, RUN_LABEL
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, RegistryPlan, plan
 from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
-from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.archives import path_stat, put_archive, read_archive
-from kindasync.docker.containers import Container, container_create, container_inspect, container_remove, container_start
+from kindasync.docker.containers import Container, container_create, container_inspect, container_remove
 from kindasync.docker.volumes import volume_create
-from kindasync.errors import AlreadyExists, ApiError, ClusterError, Conflict, ImageUnusable, NotFound, NotReady, one_error
+from kindasync.errors import AlreadyExists, ClusterError, Conflict, ImageUnusable, NotFound, NotReady, one_error
 from kindasync.node._console import Console
 from kindasync.node._files import tar_of
 from kindasync.node._registry import CERTS_D, LOCAL_PORT, PROGRAM, READY, Cache, hosts_files, registry_files, registry_spec
@@ -38,17 +37,15 @@ async def start_registry(run: Run, config: ClusterConfig, facts: Facts) -> Regis
     Raises: AlreadyExists for another container of its name; ImageUnusable; StepFailed.
     """
     for attempt in range(ATTEMPTS):
-        registry = plan(config, replace(facts, attempt=attempt)).registry
+        facts = replace(facts, attempt=attempt)
+        registry = plan(config, facts).registry
         assert registry is not None
         with run.step(f"start registry {registry.name}", node=registry.name) as began:
             await _remove_others(run)
             container_id = await _create(run, registry)
-            try:
-                await container_start(run.connection, container_id, subject=f"container {registry.name}")
-            except ApiError as error:
-                if registry.port_is_given or refusal_of(error.message) is not Refusal.PORT_TAKEN or attempt + 1 == ATTEMPTS:
-                    raise
-                await container_remove(run.connection, container_id)
+            others = await start(run, container_id, registry.name, [registry.port] if registry.port else [], config, facts)
+            if others:
+                facts = others
                 continue
             await wait_serving(run.connection, container_id)
             run.emit(

@@ -103,7 +103,6 @@ class RegistryPlan:
     image: str
     env: Mapping[str, str]
     port: PortBinding | None
-    port_is_given: bool
     caches: tuple[Cache, ...]
 
     @property
@@ -170,9 +169,7 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     env = node_env(facts.env, subnets=subnets, nodes=[*names, *filter(None, (balancer_name, registry_name)), *sorted(others)])
     if config.dns_search_text is not None:
         env[DNS_SEARCH_VARIABLE] = config.dns_search_text
-    asked = {mapping.host_port for node in ordered for mapping in node.extra_port_mappings} | {networking.api_server_port}
-    asked |= {registries.local.host_port} if registries.local else set()
-    taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked
+    taken_addresses, taken_ports = set(facts.taken_addresses), set(facts.taken_ports) | asked_ports(config)
     for index, (name, node) in enumerate(zip(names, ordered, strict=True)):
         addresses = _fixed_addresses(facts, taken_addresses, name)
         ports = _ports(config, node, facts, taken_ports, name)
@@ -230,6 +227,13 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
     )
 
 
+def asked_ports(config: ClusterConfig) -> frozenset[int]:
+    """The host ports that the configuration names. Those that we pick are others."""
+    local = config.extras.registries.local
+    mappings = (mapping for node in config.nodes for mapping in node.extra_port_mappings)
+    return frozenset({config.networking.api_server_port, local.host_port if local else 0, *(mapping.host_port for mapping in mappings)})
+
+
 def _balancer(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, addresses: set[str], ports: set[int]) -> BalancerPlan:
     networking = config.networking
     fixed = _fixed_addresses(facts, addresses, name)
@@ -254,7 +258,6 @@ def _registry(config: ClusterConfig, facts: Facts, name: str, first: NodePlan, p
         image=first.image,
         env=first.spec.env,
         port=_binding((LOCAL_PORT, "tcp", LOOPBACK, asked), facts, ports, name) if registries.local else None,
-        port_is_given=bool(asked),
         caches=caches(registries.mirrors),
     )
 

@@ -57,7 +57,6 @@ def test_a_local_registry() -> None:
         image="kindasync/node:v1.37.0",
         env=registry.env,
         port=registry.port,
-        port_is_given=False,
         caches=(),
     )
     assert registry.port
@@ -67,10 +66,10 @@ def test_a_local_registry() -> None:
 
 
 def test_its_name_and_port_can_be_given() -> None:
-    """The port is then nobody else's."""
+    """They are its own, then."""
     registry = planned(LocalRegistry(name="images", host_port=5001))
 
-    assert (registry.name, registry.host, registry.port_is_given) == ("images", "localhost:5001", True)
+    assert (registry.name, registry.host) == ("images", "localhost:5001")
 
 
 def test_another_attempt_has_another_port() -> None:
@@ -264,6 +263,17 @@ async def test_a_port_that_was_asked_for_is_not_moved_from(fake: FakeEngine, hom
 
     with nothing_left(fake, home), pytest.raises(StepFailed, match="start registry demo-registry"):
         await create(fake, {"local": {"hostPort": 5001}})
+
+
+@pytest.mark.anyio
+async def test_a_network_that_goes_before_its_start(fake: FakeEngine) -> None:
+    """Is made again, as for a node, and so is the registry."""
+    fake.fail("ContainerStart", 2, status=404, message="network kind not found")
+
+    await create(fake)
+
+    assert fake.containers[REGISTRY].running
+    assert len([each for each in fake.requests_of("ContainerCreate") if each.param("name") == REGISTRY]) == 2
 
 
 @pytest.mark.anyio
