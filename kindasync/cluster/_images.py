@@ -13,6 +13,7 @@ from kindasync.events import Bus, ImagePulled, ImagePullProgress
 from kindasync.node._contract import LABEL, Contract, contract_of
 from kindasync.versions import KubernetesVersion
 
+REPOSITORY = "kindasync/node"  # of the images that `build node-image` makes, unless it is told another
 KUBERNETES_LABEL = "kindasync.kubernetes"
 DEFAULT_MINOR = "1.37"
 # What is pulled where nothing else is to be had, by digest: upstream's images until ours are published.
@@ -50,13 +51,13 @@ async def node_image(connection: Connection, facts: EngineFacts, reference: str,
 
 
 async def default_reference(connection: Connection, facts: EngineFacts) -> str:
-    """The reference of the default image, present or not."""
+    """The reference of the default image, present or not. Of several of one version it is the one of the usual name."""
     ours = [image for image in await image_list(connection, labels={LABEL: None}) if image.tags and _usable(image)]
-    ours.sort(key=_version, reverse=True)
+    ours.sort(key=lambda image: (_version(image), _usual_tag(image) in image.tags), reverse=True)
     preferred = [image for image in ours if _version(image).release == _release(DEFAULT_MINOR)] or ours
     for image in preferred:
         if (await image_inspect(connection, image.id)).architecture in ("", facts.architecture):
-            return image.tags[0]
+            return min(image.tags, key=lambda tag: (tag != _usual_tag(image), tag))
     return PINNED[DEFAULT_MINOR]
 
 
@@ -66,6 +67,10 @@ def _usable(image: Image) -> bool:
     except ImageUnusable:
         return False
     return KUBERNETES_LABEL in image.labels
+
+
+def _usual_tag(image: Image) -> str:
+    return f"{REPOSITORY}:{image.labels[KUBERNETES_LABEL]}"
 
 
 def _version(image: Image) -> KubernetesVersion:

@@ -145,3 +145,20 @@ async def test_the_default_image_is_of_the_default_minor(fake: FakeEngine, there
 
     async with Engine.of(fake.url).connect() as connection:
         assert await default_reference(connection, await system_info(connection)) == default
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("other", ["aaa/node:1", "zzz/node:1"])
+async def test_of_several_names_the_usual_one_is_the_default(fake: FakeEngine, other: str) -> None:
+    """Whatever else an image is called, and whatever else somebody has made of that version."""
+    ours = fake.images.pop("kindasync/node:v1.37.2")
+    for reference, image in {
+        f"first/{other}": replace(ours, reference=f"first/{other}"),
+        other: ours,
+        "kindasync/node:v1.37.2": ours,
+        f"last/{other}": replace(ours, reference=f"last/{other}"),
+    }.items():
+        fake.images[reference] = image
+
+    async with Engine.of(fake.url).connect() as connection:
+        assert await default_reference(connection, await system_info(connection)) == "kindasync/node:v1.37.2"
