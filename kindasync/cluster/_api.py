@@ -17,6 +17,7 @@ import aiohttp
 import anyio
 
 from kindasync import go_yaml
+from kindasync.cluster._discovery import Resource, root
 from kindasync.docker._engine import answered
 from kindasync.errors import ClusterError, NotReady, one_error
 
@@ -43,6 +44,16 @@ class ApiRefused(ClusterError):
 
 class ApiUnreachable(ClusterError):
     """No connection to the API server could be made, or it was lost."""
+
+
+class KindUnknown(ClusterError):
+    """The API server serves no such kind of objects."""
+
+    def __init__(self, kind: str, api_version: str = "") -> None:
+        super().__init__(
+            f'the cluster knows no kind "{kind}"' + (f" in {api_version}" if api_version else ""),
+            hint="is its CustomResourceDefinition there?",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +102,7 @@ class ClusterApi:
     def __init__(self, session: ApiSession) -> None:
         self._session = session
         self.last_failure = ""
-        self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._resources: dict[tuple[str, str], Resource] = {}
 
     async def request(self, method: str, path: str, body: object = None, *, content_type: str | None = None) -> Any:
         """One request, and its decoded answer. Raises: ApiRefused; ApiUnreachable."""
@@ -178,10 +189,8 @@ class ClusterApi:
                 raise
 
     async def _create(self, document: Mapping[str, Any]) -> None:
-        plural, namespaced = await self._resource(document["apiVersion"], document["kind"])
-        namespace = document["metadata"].get("namespace", "default")
-        path = _root(document["apiVersion"]) + (f"/namespaces/{namespace}" if namespaced else "") + f"/{plural}"
-        await self.request("POST", path, document)
+        resource = await self.resource(document["apiVersion"], document["kind"])
+        await self.request("POST", resource.path(document["metadata"].get("namespace", "default")), document)
 
     async def delete(self, path: str, *, uid: str = "") -> None:
         """Delete an object; one that is gone counts as deleted. With `uid`: a pod, at once, and no other one of its name.
@@ -211,17 +220,20 @@ class ClusterApi:
                     if document not in needed:
                         tasks.start_soon(self.create, document)
 
-    async def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
-        """The plural by which an API server knows a kind, and whether it is namespaced; asked once per group and version."""
-        if api_version not in self._resources:
-            reply = await self.request("GET", _root(api_version))
-            self._resources[api_version] = {
-                item["kind"]: (item["name"], item["namespaced"]) for item in reply["resources"] if "/" not in item["name"]
-            }
-        found = self._resources[api_version].get(kind)
-        if not found:
-            raise ClusterError(f'the cluster knows no kind "{kind}" in {api_version}', hint="is its CustomResourceDefinition there?")
-        return found
+    async def resource(self, api_version: str, kind: str) -> Resource:
+        """Where objects of a kind are; asked once, if it is known. Raises: KindUnknown; ApiRefused, 404 for an unknown group; ApiUnreachable."""
+        if (api_version, kind) not in self._resources:
+            for each in await self.resources(api_version):
+                self._resources[api_version, each.kind] = each
+        try:
+            return self._resources[api_version, kind]
+        except KeyError:
+            raise KindUnknown(kind, api_version) from None
+
+    async def resources(self, api_version: str) -> list[Resource]:
+        """All resources of a group and version. Raises: ApiRefused, 404 for one that is not served; ApiUnreachable."""
+        reply = await self.request("GET", root(api_version))
+        return [Resource.of_list(api_version, item) for item in reply["resources"] if "/" not in item["name"]]
 
 
 @contextmanager
@@ -239,10 +251,6 @@ def _drop(response: ClientResponse) -> None:
     if response.connection and response.connection.transport:
         response.connection.transport.abort()
     response.close()
-
-
-def _root(api_version: str) -> str:
-    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
 def _unreachable(error: BaseException) -> ApiUnreachable:

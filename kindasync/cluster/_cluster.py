@@ -15,20 +15,24 @@ import anyio
 from kindasync.config import ClusterConfig, Role, load, problems_of
 from kindasync.config._rules import length_problems, name_problems
 from kindasync.docker._engine import Engine, carried_through
-from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind
+from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind, one_error
 from kindasync.events import Bus, Callback
 from kindasync.kubeconfig import for_cluster
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import ApiClient
 
+    from kindasync.cluster._api import ClusterApi
+    from kindasync.cluster._apply import Manifest
     from kindasync.cluster._run import Hook
     from kindasync.docker.containers import Container
     from kindasync.node import Node
 
 AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
+Objects = list[dict[str, Any]]
 DEFAULT_WAIT_S = 120.0
 DRAIN_S = 120.0
+API_S = 60.0
 TAKE_BACK_S = 90.0
 
 
@@ -223,6 +227,30 @@ class Cluster:
         async with kubernetes_client(self.kubeconfig) as client:
             yield client
 
+    async def apply(self, manifest: Manifest, *, namespace: str = "default", timeout_s: float = API_S) -> Objects:
+        """Make or change the objects of a manifest, by server-side apply, and return them as the API server has them, in the same order.
+
+        Shape: `manifest` YAML text, the path of a file or a directory of it, an object, or several; `namespace` that of objects
+        which name none. Fields that others manage are taken over (field manager "kindasync", force); unknown ones are refused.
+        Namespaces and CustomResourceDefinitions come first, and are usable before the others follow, one by one as they stand.
+        Raises: ClusterError for what is no manifest, before anything is applied; StepFailed with the `.failures`, each object
+        that was refused and why, when the others are applied; NotReady after `timeout_s` seconds; OSError for a file that cannot be read.
+        Cancellation: ends it; some are applied then.
+        """
+        from kindasync.cluster._apply import apply, read
+
+        objects = read(manifest)
+        async with self._api() as api:
+            return await apply(api, self.name, objects, namespace=namespace, timeout_s=timeout_s)
+
+    @asynccontextmanager
+    async def _api(self) -> AsyncIterator[ClusterApi]:
+        from kindasync.cluster._api import ClusterApi, api_client
+
+        with one_error():
+            async with api_client(self.kubeconfig) as session:
+                yield ClusterApi(session)
+
     @classmethod
     def _of(cls, engine: Engine, name: str, kubeconfig: Mapping[str, Any], path: Path, containers: Sequence[Container]) -> Cluster:
         from kindasync.cluster._lookup import role_of
@@ -381,8 +409,6 @@ async def take_back(error: BaseException, name: str, engine: Engine) -> None:
 @asynccontextmanager
 async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
     """The connection and the bus of one public operation. Errors leave it as one error."""
-    from kindasync.errors import one_error
-
     with one_error():
         async with Bus().delivering(on_event) as bus, Engine.of(engine).connect() as connection:
             yield connection, bus

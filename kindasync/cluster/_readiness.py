@@ -117,7 +117,7 @@ async def _watch_service_account(api: ClusterApi, observer: _Observer) -> None:
 async def _watch_pods(api: ClusterApi, observer: _Observer) -> None:
     async for _, pod in api.watch("/api/v1/pods"):
         if placed_by_choice(pod):
-            name, state = pod["metadata"]["name"], _condition(pod, "PodScheduled")
+            name, state = pod["metadata"]["name"], condition_of(pod, "PodScheduled")
             if state.get("status") == "True":
                 observer.see("a scheduled pod", f"{name} is on {pod['spec'].get('nodeName')}", ready=True)
                 return
@@ -126,7 +126,7 @@ async def _watch_pods(api: ClusterApi, observer: _Observer) -> None:
 
 def node_state(node: Mapping[str, Any], since: datetime | None = None) -> tuple[str, bool]:
     """How a Node is, in words, and whether that is Ready; as its kubelet has said it no earlier than `since`."""
-    condition = _condition(node, "Ready")
+    condition = condition_of(node, "Ready")
     heartbeat = condition.get("lastHeartbeatTime")
     if since and not (heartbeat and datetime.fromisoformat(heartbeat) >= since):
         return "not heard of since its start", False
@@ -141,6 +141,7 @@ def placed_by_choice(pod: Mapping[str, Any]) -> bool:
     return not any(owner["kind"] in ("Node", "DaemonSet") for owner in owners)
 
 
-def _condition(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def condition_of(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """A condition of an object's status; empty if it has none of that type."""
     conditions = document.get("status", {}).get("conditions") or []
     return next((condition for condition in conditions if condition["type"] == kind), {})

@@ -106,6 +106,9 @@ class FakeApiServer:
         method, path = head.method, head.path
         if path.endswith("/eviction"):
             return self._evict(document["metadata"]["name"])
+        if method == "PATCH" and head.headers.get("content-type") == "application/apply-patch+yaml":
+            self.objects.append(document)
+            return Answer.of_json(document)
         if method == "POST":
             name = (document["kind"], document["metadata"].get("namespace", ""), document["metadata"]["name"])
             if any((each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) == name for each in self.objects):

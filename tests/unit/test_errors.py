@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kindasync import errors
-from kindasync.cluster._api import ApiRefused, ApiUnreachable
+from kindasync.cluster._api import ApiRefused, ApiUnreachable, KindUnknown
 from kindasync.errors import (
     AlreadyExists,
     ApiError,
@@ -254,6 +254,7 @@ ONE_OF_EACH: list[KindasyncError] = [
     NotReady('cluster "demo" to be ready', "node demo-worker: registered", after_s=120.0, hint="wait longer"),
     LeftBehind('cluster "demo" could not be deleted whole', ["container demo-worker"], why="busy"),
     BuildFailed("install packages", "it ended with exit code 100", "E: no route", hint="look"),
+    KindUnknown("Widget", "example.com/v1"),
     ApiRefused("GET", "/version", 503, '{"reason": "Starting", "message": "not yet"}'),
 ]
 

@@ -116,6 +116,11 @@ def in_a_fresh_process(*lines: str) -> str:
     return done.stdout.strip()
 
 
+def test_type_checkers_of_users_see_the_types() -> None:
+    """PEP 561."""
+    assert (Path(kindasync.__path__[0]) / "py.typed").exists()
+
+
 @pytest.mark.parametrize("statement", ["import kindasync", "from kindasync import Cluster, ClusterConfig, Engine, Node"])
 def test_importing_is_cheap(statement: str) -> None:
     """Libraries that take long to import are left to those who use them."""

@@ -1,0 +1,78 @@
+"""Discovery: the resources that an API server serves, and the names by which users call them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote
+
+_VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A kind of objects and its place in the API. Shape: `api_version` "apps/v1"; `names`, in small letters, all that it may be called."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    names: frozenset[str]
+
+    @classmethod
+    def of_list(cls, api_version: str, item: Mapping[str, Any]) -> Self:
+        """From an item of an APIResourceList."""
+        return cls._of(api_version, {**item, "plural": item["name"], "singular": item.get("singularName")}, item["namespaced"])
+
+    @classmethod
+    def of_definition(cls, definition: Mapping[str, Any]) -> Self:
+        """From a CustomResourceDefinition, by the first version that it serves."""
+        spec = definition["spec"]
+        version = next(each["name"] for each in spec["versions"] if each["served"])
+        return cls._of(f"{spec['group']}/{version}", spec["names"], spec["scope"] == "Namespaced")
+
+    @classmethod
+    def _of(cls, api_version: str, names: Mapping[str, Any], namespaced: bool) -> Self:
+        kind, plural = names["kind"], names["plural"]
+        every = (kind, plural, names.get("singular") or kind, *(names.get("shortNames") or ()))
+        return cls(api_version=api_version, kind=kind, plural=plural, namespaced=namespaced, names=frozenset(map(str.lower, every)))
+
+    def path(self, namespace: str | None, name: str = "") -> str:
+        """The path of a collection, or of one object in it. `namespace` None: all of them."""
+        within = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced and namespace is not None else ""
+        return f"{root(self.api_version)}{within}/{self.plural}" + (f"/{quote(name, safe='')}" if name else "")
+
+    def label(self, document: Mapping[str, Any], namespace: str = "") -> str:
+        """How errors call an object: "Deployment default/web"."""
+        metadata = document["metadata"]
+        within = metadata.get("namespace") or namespace
+        return f"{self.kind} {within}/{metadata['name']}" if self.namespaced and within else f"{self.kind} {metadata['name']}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """What a user calls a resource, as kubectl takes it: "deployment", "deployments.apps", "widgets.v1.example.com". Empty fields: any."""
+
+    name: str
+    version: str = ""
+    group: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        name, _, group = text.lower().partition(".")
+        version, _, rest = group.partition(".")
+        if _VERSION.fullmatch(version):
+            return cls(name=name, version=version, group=rest)
+        return cls(name=name, group=group)
+
+    def means(self, resource: Resource) -> bool:
+        """Whether it is that resource."""
+        group, _, version = resource.api_version.rpartition("/")
+        return self.name in resource.names and self.group in ("", group) and self.version in ("", version)
+
+
+def root(api_version: str) -> str:
+    """The path of a group and version."""
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
