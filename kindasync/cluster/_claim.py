@@ -44,7 +44,6 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
     Ports, addresses and the network may be taken, or gone, between plan and start: then another plan is made.
     Raises: AlreadyExists; ImageUnusable before anything of the image is started; StepFailed.
     """
-    binds_modules = True
     for attempt in range(ATTEMPTS):
         facts = replace(facts, attempt=attempt)
         with run.step("plan the nodes"):
@@ -54,19 +53,13 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
             if facts.kubeconfig_dir and not facts.existing:
                 _state.make_private(Path(facts.kubeconfig_dir))  # before the Engine makes it, for all to read
             try:
-                container_id = await _create(run, node, facts.engine, binds_modules=binds_modules)
+                container_id = await _create(run, node, facts.engine)
             except Conflict as error:
                 if not facts.existing or attempt + 1 == ATTEMPTS:
                     raise await _name_taken(run, node, error) from error
                 # Another process has added a node meanwhile; or it is no node, but has the name.
                 facts = replace(facts, existing=replace(facts.existing, names=facts.existing.names | {node.name}))
                 continue
-            except ApiError as error:
-                if not (binds_modules and refusal_of(error.message) is Refusal.MOUNT_SOURCE_MISSING and MODULES in error.message):
-                    raise
-                # A host whose kernel has everything built in: there is nothing to mount.
-                binds_modules = False
-                container_id = await _create(run, node, facts.engine, binds_modules=False)
             run.emit(events.ContainerCreated, node=node.name, since=began, image=node.image, address=node.address)
             if index == 0 and not facts.existing and await _has_others(run):
                 raise already_exists(run.cluster)  # of nodes that were renamed, or outlived their control plane
@@ -125,12 +118,16 @@ async def start(run: Run, container_id: str, name: str, ports: Sequence[PortBind
     return None
 
 
-async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_modules: bool) -> str:
+async def _create(run: Run, node: NodePlan, engine: EngineFacts, *, binds_modules: bool = True) -> str:
     spec = container_spec(replace(node.spec, binds_modules=binds_modules), engine, working_dir=Path.cwd())
     try:
         return await container_create(run.connection, node.name, spec)
     except ApiError as error:
-        if refusal_of(error.message) is Refusal.NO_COMMAND:
+        refusal = refusal_of(error.message)
+        if binds_modules and refusal is Refusal.MOUNT_SOURCE_MISSING and MODULES in error.message:
+            # A host whose kernel has everything built in: there is nothing to mount.
+            return await _create(run, node, engine, binds_modules=False)
+        if refusal is Refusal.NO_COMMAND:
             raise _no_node_image(node, "there is nothing in it to start") from error
         raise
 

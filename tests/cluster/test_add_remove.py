@@ -151,8 +151,13 @@ async def are_on(core: CoreV1Api, node: str, count: int) -> None:
 async def test_a_cancelled_add_leaves_nothing(workers: Cluster, stage: type[Event]) -> None:
     """However far it was."""
     before = {container.id for container in await containers_of(workers)}
+
+    async def cancel(event: Event) -> None:
+        if isinstance(event, stage):
+            adding.cancel()
+
     with anyio.CancelScope() as adding:
-        await workers.add_node(on_event=lambda event: adding.cancel() if isinstance(event, stage) else None)
+        await workers.add_node(on_event=cancel)
 
     assert adding.cancelled_caught
     assert {container.id for container in await containers_of(workers)} == before

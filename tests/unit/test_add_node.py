@@ -128,6 +128,15 @@ async def test_two_at_once_are_two_nodes(fake: FakeEngine) -> None:
     assert len({container.address for container in fake.containers.values()}) == 4
 
 
+async def test_a_name_that_something_else_has_is_passed_over(fake: FakeEngine) -> None:
+    """Also on a host whose kernel has no modules to mount, which the Engine says first."""
+    cluster = await create(fake)
+    fake.add_container(WORKER2, "kindasync/node:v1.37.2")
+    fake.fail("ContainerCreate", status=400, message="bind source path does not exist: /lib/modules")
+
+    assert (await cluster.add_node()).name == "demo-worker3"
+
+
 async def test_a_control_plane_has_the_keys_and_a_place_behind_the_balancer(fake: FakeEngine) -> None:
     """The balancer's configuration is written, then it is told to read it; it runs on."""
     cluster = await create(fake, 2, 0)
