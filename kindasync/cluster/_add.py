@@ -21,6 +21,7 @@ from kindasync.cluster._facts import plan_facts
 from kindasync.cluster._get import Found, get
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join
+from kindasync.cluster._kept import read_kept
 from kindasync.cluster._lookup import is_node, registries, role_of
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
@@ -69,9 +70,9 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, *, role: Role
         containers = (*found.containers, *await registries(connection, cluster))
         names = {each.name for each in containers} | {node["metadata"]["name"] for node in nodes}
         existing = Existing(configuration=configuration, names=frozenset(names))
-        config = ClusterConfig(
-            name=cluster, nodes=(NodeConfig(role=role, image=chosen.reference),), networking=_networking(configuration["networking"])
-        )
+        kept = await read_kept(connection, first)
+        networking = replace(_networking(configuration["networking"]), dns_search=kept.networking.dns_search)
+        config = replace(kept, name=cluster, nodes=(NodeConfig(role=role, image=chosen.reference),), networking=networking)
         run = Run(connection=connection, bus=bus, request=Request(config=config, wait_s=wait_s), network=_network_of(found.containers))
         with run.step("plan the node"):
             (network,) = await network_list(connection, name=run.network)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from kindasync import events
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan
 from kindasync.errors import ClusterError, ConfigInvalid, Problem
-from kindasync.node._kubeadm import PATCHES_PATH
+from kindasync.node import _kubeadm as kubeadm
 
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 
 
-def patched_kubeadm(run: Run, node: NodePlan, documents: str, *, joins: bool) -> str:
-    """kubeadm's documents for a node; a patch that has no effect is told.
+def patched_kubeadm(run: Run, node: NodePlan, documents: Sequence[Mapping[str, Any]], *, joins: bool) -> str:
+    """kubeadm's documents for a node, as one text, those that it reads patched; a patch that has no effect is told.
 
     kind's order: merge patches, then JSON patches, of the cluster; then both of the node. Raises: ClusterError for what cannot be applied.
     """
+    # A node that joins has all but this from the cluster, as the first one made it.
+    read = [each for each in documents if (each["kind"] == "JoinConfiguration") is joins]
+    unread = [each for each in documents if each not in read]
+    patched = _patched(run, node, kubeadm.to_yaml(read), joins=joins)
+    return f"{kubeadm.to_yaml(unread)}---\n{patched}" if unread else patched
+
+
+def _patched(run: Run, node: NodePlan, documents: str, *, joins: bool) -> str:
     config = run.request.config
     own = config.nodes[node.config_index]
     prefix = f"nodes[{node.config_index}]."
@@ -31,7 +40,6 @@ def patched_kubeadm(run: Run, node: NodePlan, documents: str, *, joins: bool) ->
     from kindasync.config import patches
 
     unpatched = documents
-    # A node that joins has all but this from the cluster, as the first one made it.
     read = [kind for kind in patches.KINDS if (kind == "JoinConfiguration") is joins]
     with _applied_to(node):
         for level, merge_patches, json_patches in levels:
@@ -43,7 +51,7 @@ def patched_kubeadm(run: Run, node: NodePlan, documents: str, *, joins: bool) ->
                 documents = patches.merge_kubeadm(documents, merge_patches, path=f"{level}kubeadmConfigPatches")
             if json_patches:
                 documents = patches.json6902_kubeadm(documents, json_patches, path=f"{level}kubeadmConfigPatchesJSON6902")
-    if PATCHES_PATH in unpatched and PATCHES_PATH not in documents:
+    if kubeadm.PATCHES_PATH in unpatched and kubeadm.PATCHES_PATH not in documents:
         message = "kubeadm's patches.directory is another: what the node offers to pods does not agree with its limits"
         _warn(run, node, Problem(path=f"extras.nodes[{node.config_index}]", message=message))
     return documents

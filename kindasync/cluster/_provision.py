@@ -14,6 +14,7 @@ import anyio
 
 from kindasync import events, go_yaml
 from kindasync.cluster._assembly import Assembly, Authority
+from kindasync.cluster._kept import kept_files
 from kindasync.cluster._limits import system_reserved
 from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
 from kindasync.cluster._run import Run
@@ -92,7 +93,7 @@ async def provision_first(
         if run.request.config.networking.kube_proxy_mode is ProxyMode.IPVS:
             await _check_ipvs(run, node, container)
         parameters = await _parameters(run, plan, node, container, engine)
-        text = patched_kubeadm(run, node, kubeadm.to_yaml(kubeadm.documents(parameters)), joins=False)
+        text = patched_kubeadm(run, node, kubeadm.documents(parameters), joins=False)
         if assembly.founders:
             assembly.founds(node.name, kubeadm.advertised(text))
         files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
@@ -121,8 +122,7 @@ async def provision_other(
     async def prepare() -> None:
         parameters = await _parameters(run, plan, node, container, engine)
         is_control_plane, is_founder = node.role is Role.CONTROL_PLANE, node.name in assembly.founders
-        text = kubeadm.to_yaml(kubeadm.join_documents(parameters, control_plane=is_control_plane))
-        text = patched_kubeadm(run, node, text, joins=True)
+        text = patched_kubeadm(run, node, kubeadm.join_documents(parameters, control_plane=is_control_plane), joins=True)
         if is_founder:
             assembly.founds(node.name, kubeadm.advertised(text))
         authority = await assembly.authority.get()
@@ -234,6 +234,8 @@ async def _put_files(
     """All files of the node in one tar. containerd reads its own at the boot; one that runs already is restarted."""
     with run.step(f"put files into node {node.name}", node=node.name):
         files: dict[str, File | bytes | str] = {kubeadm.CONFIG_PATH: File(content=kubeadm_config.encode(), mode=0o600), **(others or {})}
+        if node.role is Role.CONTROL_PLANE:
+            files |= kept_files(run.request.config)
         if node.spec.pauses and node.pod_cidrs and not run.request.config.networking.disable_default_cni:
             files[cni.CONFIG_PATH] = cni.conflist(node.pod_cidrs)
         if patches_containerd(run):

@@ -5,7 +5,7 @@ Source: kubernetes.io, "kubeadm Configuration (v1beta4)" and (v1beta3); what is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,7 +167,7 @@ def _of_kind(kind: str, documents: str) -> dict[str, Any]:
     return found
 
 
-def to_yaml(kubeadm_documents: list[dict[str, Any]]) -> str:
+def to_yaml(kubeadm_documents: Sequence[Mapping[str, Any]]) -> str:
     """One stream of YAML documents."""
     return go_yaml.dump_all(kubeadm_documents)
 

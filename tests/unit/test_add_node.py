@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,57 @@ async def test_it_joins_with_what_the_cluster_says(fake: FakeEngine) -> None:
     assert args["provider-id"] == f"kind://docker/demo/{WORKER2}"
     assert args["node-ip"] == fake.containers[WORKER2].address
     assert "/etc/cni/net.d/10-kindasync.conflist" not in fake.containers[WORKER2].files
+
+
+ASKED: dict[str, Any] = {
+    "networking": {"dnsSearch": ["corp.example", "example"]},
+    "kubeadmConfigPatches": ["kind: JoinConfiguration\nnodeRegistration: {kubeletExtraArgs: {v: 4}}"],
+    "kubeadmConfigPatchesJSON6902": [
+        {
+            "group": "kubeadm.k8s.io",
+            "version": "v1beta4",
+            "kind": "ClusterConfiguration",
+            "patch": '[{"op": "add", "path": "/apiServer/certSANs/-", "value": "api.example"}]',
+        },
+        {"group": "", "version": "", "kind": "JoinConfiguration", "patch": '[{"op": "add", "path": "/a", "value": "1:30"}]'},
+    ],
+    "containerdConfigPatches": ["[debug]\nlevel = 'info'"],
+    "containerdConfigPatchesJSON6902": ['[{"op": "add", "path": "/imports", "value": []}]'],
+}
+
+
+async def test_what_was_asked_of_all_nodes_is_asked_of_it_too(fake: FakeEngine) -> None:
+    """Patches and search domains: whoever adds it, and if no other node has joined. What the cluster keeps is not patched again."""
+    await create(fake, 1, 0, **ASKED)
+
+    await (await Cluster.get("demo", engine=fake.url)).add_node()
+
+    added, configuration = fake.containers[WORKER], documents(fake, WORKER)
+    assert {arg["name"]: arg["value"] for arg in configuration["JoinConfiguration"]["nodeRegistration"]["kubeletExtraArgs"]}["v"] == "4"
+    assert configuration["JoinConfiguration"]["a"] == "1:30"
+    assert configuration["ClusterConfiguration"]["apiServer"]["certSANs"].count("api.example") == 1
+    assert tomllib.loads(added.files["/etc/containerd/config.toml"].decode()) == {"version": 3, "debug": {"level": "info"}, "imports": []}
+    assert added.env["KIND_DNS_SEARCH"] == "corp.example example"
+
+
+async def test_control_planes_keep_what_was_asked_of_all(fake: FakeEngine) -> None:
+    """Added ones, too. Patches may hold secrets: the file is root's, and workers, who need none of it, have none."""
+    kept = "/kind/cluster.conf"
+    cluster = await create(fake, 2, 1, **ASKED)
+
+    node = await cluster.add_node("control-plane")
+
+    first, added = fake.containers[FIRST], fake.containers[node.name]
+    assert added.files[kept] == first.files[kept]
+    assert added.modes[kept] == first.modes[kept] == 0o600
+    assert kept not in fake.containers[WORKER].files
+
+
+async def test_what_asks_for_nothing_keeps_nothing(fake: FakeEngine) -> None:
+    """There is no such file then."""
+    await create(fake)
+
+    assert "/kind/cluster.conf" not in fake.containers[FIRST].files
 
 
 async def test_its_token_is_new_and_does_not_last(fake: FakeEngine) -> None:
