@@ -6,8 +6,8 @@ import json
 import os
 import ssl
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import aiohttp
 import anyio
 
 from kindasync import go_yaml
-from kindasync.cluster._discovery import Resource, root
+from kindasync.cluster._discovery import Called, Resource, root
 from kindasync.docker._engine import answered
 from kindasync.errors import ClusterError, NotReady, one_error
 
@@ -160,21 +160,54 @@ class ClusterApi:
 
         A watch that ends, or that the API server is not ready to serve, is made again. No timeout: the caller has one.
         """
-        query = "?watch=true&allowWatchBookmarks=false" + (f"&{selector}" if selector else "")
+        while True:
+            async with aclosing(self._changes(path, selector)) as changes:
+                async for change in changes:
+                    yield change
+            await anyio.sleep(RETRY_S)
+
+    async def observe(self, path: str, *, selector: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
+        """All objects of a collection, by namespace and name: as they are, and all again after each change; on and on.
+
+        A collection that is not served has no objects. Otherwise as `watch`; what changed while there was none is not missed.
+        Raises: ApiRefused for a selector that is none.
+        """
         while True:
             try:
-                response = await self._send("GET", path + query, None)
-                try:
-                    async for line in response.content:
-                        change = json.loads(line)
-                        if change["type"] == "ERROR":
-                            break
-                        yield change["type"], change["object"]
-                finally:
-                    _drop(response)
-            except (ApiRefused, ApiUnreachable, aiohttp.ClientError):
-                pass  # it is starting, or was restarted
+                reply = await self.request("GET", f"{path}?{selector}")
+            except ApiUnreachable:
+                reply = None
+            except ApiRefused as error:
+                if error.status == 400:
+                    raise
+                reply = {"items": []} if error.status == 404 else None
+            if reply:
+                kind = {"apiVersion": reply.get("apiVersion"), "kind": str(reply.get("kind")).removesuffix("List")}
+                objects = {_key(item): {**kind, **item} for item in reply["items"]}
+                yield _sorted(objects)
+                async with aclosing(self._changes(path, selector, (reply.get("metadata") or {}).get("resourceVersion", ""))) as changes:
+                    async for change, document in changes:
+                        objects.pop(_key(document), None)
+                        if change != "DELETED":
+                            objects[_key(document)] = document
+                        yield _sorted(objects)
             await anyio.sleep(RETRY_S)
+
+    async def _changes(self, path: str, selector: str, version: str = "") -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """One watch, from a version of the collection, until it ends."""
+        query = "&".join(filter(None, ("watch=true&allowWatchBookmarks=false", selector, version and f"resourceVersion={version}")))
+        try:
+            response = await self._send("GET", f"{path}?{query}", None)
+            try:
+                async for line in response.content:
+                    change = json.loads(line)
+                    if change["type"] == "ERROR":
+                        return
+                    yield change["type"], change["object"]
+            finally:
+                _drop(response)
+        except (ApiRefused, ApiUnreachable, aiohttp.ClientError):
+            return  # it is starting, or was restarted
 
     async def create(self, document: Mapping[str, Any]) -> None:
         """Create an object; one that is there already is left as it is.
@@ -235,6 +268,28 @@ class ClusterApi:
         reply = await self.request("GET", root(api_version))
         return [Resource.of_list(api_version, item) for item in reply["resources"] if "/" not in item["name"]]
 
+    async def find(self, called: Called) -> Resource | None:
+        """What a user calls so: the first that it can mean, the core's first, then in the API server's order of groups; None if there is none.
+
+        No timeout: the caller has one.
+        """
+        return await self._insist(lambda: self._find(called), passing=())
+
+    async def _find(self, called: Called) -> Resource | None:
+        for version in await self._versions(called):
+            with suppress(ApiRefused):  # an aggregated API whose server is down
+                for each in await self.resources(version):
+                    if called.means(each):
+                        return each
+        return None
+
+    async def _versions(self, called: Called) -> list[str]:
+        if called.group and called.version:
+            return [f"{called.group}/{called.version}"]
+        groups = (await self.request("GET", "/apis"))["groups"]
+        core = [] if called.group else ["v1"]
+        return core + [each["preferredVersion"]["groupVersion"] for each in groups if called.group in ("", each["name"])]
+
 
 @contextmanager
 def deadline(api: ClusterApi, awaited: str, seconds: float, *, hint: str = "") -> Iterator[None]:
@@ -244,6 +299,14 @@ def deadline(api: ClusterApi, awaited: str, seconds: float, *, hint: str = "") -
             yield
     except TimeoutError as error:
         raise NotReady(awaited, api.last_failure or "no answer", after_s=seconds, hint=hint) from error
+
+
+def _key(document: Mapping[str, Any]) -> tuple[str, str]:
+    return document["metadata"].get("namespace", ""), document["metadata"]["name"]
+
+
+def _sorted(objects: Mapping[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+    return [objects[key] for key in sorted(objects)]
 
 
 def _drop(response: ClientResponse) -> None:

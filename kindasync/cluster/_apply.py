@@ -16,14 +16,13 @@ import yaml
 from kindasync import go_yaml
 from kindasync.cluster import _api
 from kindasync.cluster._api import ApiRefused, ClusterApi, KindUnknown
-from kindasync.cluster._discovery import Resource
+from kindasync.cluster._discovery import DEFINITIONS, Resource
 from kindasync.cluster._readiness import condition_of
 from kindasync.errors import ClusterError, NotReady, StepFailed
 
 FIELD_MANAGER = "kindasync"
 Manifest = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 _FILES = (".yaml", ".yml", ".json")
-_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _DEFINITION = "CustomResourceDefinition"
 
 
@@ -156,7 +155,7 @@ class _Application:
             async for _ in self._api.watch(f"/api/v1/namespaces/{name}/serviceaccounts", selector="fieldSelector=metadata.name%3Ddefault"):
                 return
         self.awaited = f"{_DEFINITION} {name} to be established"
-        async for _, definition in self._api.watch(_DEFINITIONS, selector=f"fieldSelector=metadata.name%3D{quote(name, safe='')}"):
+        async for _, definition in self._api.watch(DEFINITIONS, selector=f"fieldSelector=metadata.name%3D{quote(name, safe='')}"):
             if condition_of(definition, "Established").get("status") == "True":
                 self._defined.add((document["spec"]["group"], document["spec"]["names"]["kind"]))
                 return

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from kindasync.cluster._api import ClusterApi
     from kindasync.cluster._apply import Manifest
+    from kindasync.cluster._conditions import Predicate
     from kindasync.cluster._run import Hook
     from kindasync.docker.containers import Container
     from kindasync.node import Node
@@ -242,6 +243,34 @@ class Cluster:
         objects = read(manifest)
         async with self._api() as api:
             return await apply(api, self.name, objects, namespace=namespace, timeout_s=timeout_s)
+
+    async def wait_for(
+        self,
+        reference: str,
+        condition: str | Predicate,
+        *,
+        selector: str = "",
+        namespace: str | None = "default",
+        timeout_s: float = API_S,
+    ) -> Objects:
+        """Wait until an object, or all of a kind, meet a condition; by a watch. They, their namespace or kind need not be there yet.
+
+        Shape: `reference` "deployment/web", "widgets.example.com/first", by any name of the kind; or "pod", then all that have the
+        labels of `selector` ("app=web,tier!=cache") are meant, of which there has to be one. `namespace` None: any.
+        `condition`, as kubectl's: "condition=Available" or "condition=Ready=False" (not of an older generation of the object);
+        "jsonpath={.status.phase}=Running", or without value: that there is one; "exists"; "delete", until there is none; or a
+        function from the object to bool: a LookupError of what is not there yet means no. Returns the objects, by name; none after "delete".
+        Raises: ClusterError for what is no reference or condition; NotReady after `timeout_s` seconds with how the objects were
+        seen last, for pods with why their containers wait, and as `evidence` how the pods of a Deployment and the like are.
+        Cancellation: ends it.
+        """
+        from kindasync.cluster._conditions import parse
+        from kindasync.cluster._wait_for import Reference, wait_for
+
+        awaited = Reference.parse(reference, namespace=namespace, selector=selector)
+        met = parse(condition)
+        async with self._api() as api:
+            return await wait_for(api, awaited, met, timeout_s=timeout_s)
 
     @asynccontextmanager
     async def _api(self) -> AsyncIterator[ClusterApi]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
 
 
@@ -27,11 +28,11 @@ class Resource:
         return cls._of(api_version, {**item, "plural": item["name"], "singular": item.get("singularName")}, item["namespaced"])
 
     @classmethod
-    def of_definition(cls, definition: Mapping[str, Any]) -> Self:
-        """From a CustomResourceDefinition, by the first version that it serves."""
+    def of_definition(cls, definition: Mapping[str, Any]) -> list[Self]:
+        """From a CustomResourceDefinition, one for each version that it serves, the one that is stored first."""
         spec = definition["spec"]
-        version = next(each["name"] for each in spec["versions"] if each["served"])
-        return cls._of(f"{spec['group']}/{version}", spec["names"], spec["scope"] == "Namespaced")
+        served = sorted((each for each in spec["versions"] if each["served"]), key=lambda each: not each["storage"])
+        return [cls._of(f"{spec['group']}/{each['name']}", spec["names"], spec["scope"] == "Namespaced") for each in served]
 
     @classmethod
     def _of(cls, api_version: str, names: Mapping[str, Any], namespaced: bool) -> Self:

@@ -118,6 +118,8 @@ class FakeApiServer:
         if method == "GET" and (path == "/api/v1" or (path.startswith("/apis/") and path.count("/") == 3)):
             resources = [{"name": plural, "kind": kind, "namespaced": kind not in _CLUSTER_WIDE} for kind, plural in _RESOURCES.items()]
             return Answer.of_json({"kind": "APIResourceList", "resources": resources})
+        if method == "GET" and path == "/apis":
+            return Answer.of_json({"groups": []})
         if method == "GET" and path == "/api/v1/nodes":
             return Answer.of_json({"items": self._observed(path)})
         if method == "GET" and path == "/api/v1/pods":

@@ -1,0 +1,116 @@
+"""Wait for: objects as a user wants them, watched, whether or not they, their namespace or their kind are there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+import anyio
+
+from kindasync.cluster._api import ApiRefused, ApiUnreachable, ClusterApi, KindUnknown
+from kindasync.cluster._conditions import Condition, state_of
+from kindasync.cluster._discovery import DEFINITIONS, Called, Resource
+from kindasync.cluster._readiness import condition_of
+from kindasync.errors import ClusterError, NotReady
+
+EXPLAIN_S = 5.0
+Objects = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Objects as a user refers to them. Shape: `name` empty: all of the kind that have the labels of `selector`; `namespace` None: any."""
+
+    text: str
+    called: Called
+    name: str
+    namespace: str | None
+    selector: str = ""
+
+    @classmethod
+    def parse(cls, text: str, *, namespace: str | None, selector: str = "") -> Self:
+        """From "deployment/web", "widgets.example.com/first", or "pod" for all. Raises: ClusterError."""
+        kind, slash, name = text.partition("/")
+        if not kind or (slash and not name) or "/" in name or (name and selector):
+            raise ClusterError(
+                f'"{text}" refers to no object' + (f' with selector "{selector}"' if selector else ""),
+                hint='forms: "deployment/web", "widgets.example.com/first"; "pod" for all, or for those of a selector',
+            )
+        return cls(text=text, called=Called.parse(kind), name=name, namespace=namespace, selector=selector)
+
+    def __str__(self) -> str:
+        which = self.text if self.name else f"every {self.text}" + (f" with {self.selector}" if self.selector else "")
+        return which + (f" in namespace {self.namespace}" if self.namespace else "")
+
+    @property
+    def query(self) -> str:
+        """What selects the objects of a collection."""
+        selectors = {"fieldSelector": f"metadata.name={self.name}" if self.name else "", "labelSelector": self.selector}
+        return urlencode({name: value for name, value in selectors.items() if value})
+
+
+async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, *, timeout_s: float) -> Objects:
+    """Wait until objects meet a condition, and return them. See `Cluster.wait_for`."""
+    resource: Resource | None = None
+    objects: Objects | None = None
+    try:
+        with anyio.fail_after(timeout_s):
+            resource = await _resource(api, reference, condition)
+            async with aclosing(api.observe(resource.path(reference.namespace), selector=reference.query)) as states:
+                async for objects in states:
+                    if condition.met_by(objects):
+                        return objects
+            raise AssertionError("observing has no end")
+    except TimeoutError as error:
+        if objects is None:
+            last = api.last_failure if resource or api.last_failure else KindUnknown(reference.called.name).what
+        else:
+            last = "; ".join(_states(condition, objects)) or ("it is not there" if reference.name else "none is there")
+        late = NotReady(f"{condition.text} of {reference}", last, after_s=timeout_s)
+        with anyio.move_on_after(EXPLAIN_S), suppress(ApiRefused, ApiUnreachable):
+            late.add_evidence("\n".join(await _explanation(api, resource, reference, objects or [])))
+        raise late from error
+
+
+async def _resource(api: ClusterApi, reference: Reference, condition: Condition) -> Resource:
+    """Where the objects are, as soon as the API server serves their kind. Raises: KindUnknown for one whose objects are to be gone."""
+    found = await api.find(reference.called)
+    if found:
+        return found
+    if condition.absent:
+        raise KindUnknown(reference.called.name)
+    async with aclosing(api.observe(DEFINITIONS)) as states:
+        async for definitions in states:
+            for each in definitions:
+                if condition_of(each, "Established").get("status") == "True":
+                    for resource in Resource.of_definition(each):
+                        if reference.called.means(resource):
+                            return resource
+    raise AssertionError("observing has no end")
+
+
+def _states(condition: Condition, objects: Objects) -> list[str]:
+    """How those are that do not meet the condition."""
+    seen = ((each, condition.seen(each)) for each in objects)
+    return [f"{each['metadata']['name']}: " + "; ".join(filter(None, (state, state_of(each)))) for each, state in seen if state]
+
+
+async def _explanation(api: ClusterApi, resource: Resource | None, reference: Reference, objects: Objects) -> Sequence[str]:
+    """What may explain the state of objects: a namespace that is not there; how the pods of a Deployment and the like are."""
+    if resource and resource.namespaced and reference.namespace and not objects:
+        try:
+            await api.request("GET", f"/api/v1/namespaces/{quote(reference.namespace, safe='')}")
+        except ApiRefused as error:
+            return [error.why]
+    lines = []
+    for each in objects:
+        spec = each.get("spec") or {}
+        labels = spec.get("selector", {}).get("matchLabels") if isinstance(spec.get("selector"), dict) else None
+        if labels and "template" in spec:
+            selector = urlencode({"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())})
+            reply = await api.request("GET", f"/api/v1/namespaces/{each['metadata']['namespace']}/pods?{selector}")
+            lines += [f"pod {pod['metadata']['name']}: {state_of({**pod, 'kind': 'Pod'})}" for pod in reply["items"]]
+    return lines
