@@ -117,6 +117,7 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "build": "_main:build",
         "config": "_main:config",
         "doctor": "_doctor:doctor",
+        "gc": "_gc:gc",
         "version": "_version:version",
         "completion": "_completion:completion",
         "help": "_main:show_help",

@@ -18,6 +18,7 @@ from kindasync.cluster._claim import start_node
 from kindasync.cluster._create import ROLLBACK_S
 from kindasync.cluster._delete import kubeconfig_dirs
 from kindasync.cluster._facts import plan_facts
+from kindasync.cluster._finished import finish
 from kindasync.cluster._get import Found, get
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join
@@ -81,7 +82,9 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, *, role: Role
             facts = replace(facts, kubeconfig_dir=str(directories[0]) if directories else "")
         try:
             with one_error():
-                return await _add(run, api, first, config, facts, chosen.contract, nodes)
+                container = await _add(run, api, first, config, facts, chosen.contract, nodes)
+                await finish(run, [container])
+                return container
         except BaseException as error:
             await carried_through(partial(_roll_back, run, api, found.containers, error))
             raise

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from kindasync.cluster._api import ClusterApi
     from kindasync.cluster._apply import Manifest
     from kindasync.cluster._conditions import Predicate
-    from kindasync.cluster._run import Hook
+    from kindasync.cluster._leftovers import Leftover
+    from kindasync.cluster._run import Hook, Request
     from kindasync.docker.containers import Container
     from kindasync.node import Node
 
@@ -82,25 +83,19 @@ class Cluster:
         Raises: ConfigInvalid; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady; EngineError.
         Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
         """
-        from kindasync.cluster._create import create
-        from kindasync.cluster._preload import preloading
-        from kindasync.cluster._run import Request
+        request = _request(config, name, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
+        return await cls._create(request, on_event, engine)
 
-        checked = _config(config, name)
-        extras = checked.extras
-        request = Request(
-            config=checked,
-            image=image,
-            wait_s=next(each for each in (wait_s, extras.wait_s, DEFAULT_WAIT_S) if each is not None),
-            before_boot=(*([preloading(extras.preload)] if extras.preload else []), *before_boot),
-            retain=retain,
-        )
+    @classmethod
+    async def _create(cls, request: Request, on_event: Callback | Bus | None, engine: Engine | str | None) -> Cluster:
+        from kindasync.cluster._create import create
+
         created = None
         try:
             async with _operation(engine, on_event) as (connection, bus):
                 created = await create(connection, request, bus)
         except BaseException as error:
-            if created and not retain:  # cancelled by the last event, or its listener failed: whoever gets an error has no cluster
+            if created and not request.retain:  # cancelled by the last event, or its listener failed: whoever gets an error has no cluster
                 await take_back(error, request.cluster, connection.engine)
             raise
         return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
@@ -207,12 +202,20 @@ class Cluster:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, config: AnyConfig | None = None, *, name: str | None = None, **options: Any) -> AsyncIterator[Cluster]:
-        """A cluster for as long as the context is open. Options: those of `create`.
+    async def running(
+        cls,
+        config: AnyConfig | None = None,
+        *,
+        name: str | None = None,
+        on_event: Callback | Bus | None = None,
+        engine: Engine | str | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Cluster]:
+        """A cluster for as long as the context is open. Options: those of `create`. If the process is killed in it, `gc` finds the cluster.
 
         Raises: what `create` raises; LeftBehind, unless the body failed: then that is raised, and what was left is a note of it.
         """
-        cluster = await cls.create(name, config=config, **options)
+        cluster = await cls._create(_request(config, name, **options, scoped=True), on_event, engine)
         try:
             yield cluster
         except BaseException as error:
@@ -306,6 +309,33 @@ async def delete(name: str, *, engine: Engine | str | None = None, on_event: Cal
         left = await delete_cluster(connection, name, bus)
     if left:
         raise LeftBehind(f'cluster "{name}" could not be deleted whole', [each.what for each in left], why="\n".join(map(str, left)))
+
+
+async def gc(
+    *,
+    older_than_s: float | None = None,
+    dry_run: bool = False,
+    engine: Engine | str | None = None,
+    on_event: Callback | Bus | None = None,
+) -> list[Leftover]:
+    """Remove what crashed runs have left in the Engine, and of this user on this machine; what that is, or would be with `dry_run`.
+
+    A leftover is of a run whose process has ended, and had not finished: killed while it created a cluster or added a node, or
+    inside `running`. Where that cannot be told from here, as of processes of other hosts and of containers, it is of one
+    that is older than `older_than_s` seconds (None: never). What finished, lives, was kept by `retain`, or was made by
+    the kind program is left alone. A node that was being added is taken out of its cluster as by `remove_node`, with force.
+    Raises: LeftBehind with what could not be removed; EngineError. Cancellation: ends it; the same again goes on.
+    """
+    from kindasync.cluster import _gc
+
+    async with _operation(engine, on_event) as (connection, bus):
+        garbage = await _gc.find(connection, older_than_s=older_than_s)
+        left = [] if dry_run else await _gc.remove(connection, garbage, bus)
+    if left:
+        raise LeftBehind(
+            "not all that crashed runs have left could be removed", [each.what for each in left], why="\n".join(map(str, left))
+        )
+    return [*garbage.leftovers]
 
 
 async def load_image(
@@ -455,6 +485,32 @@ def _check_name(name: str, kind: type[ClusterError]) -> None:
     """Refuse what is no name. An empty one would be a filter that some Engines take for "any"."""
     for problem in [*name_problems(name)] if name else ["it is empty"]:
         raise kind(f'there can be no cluster "{name}"', why=str(problem), hint="kindasync get clusters says which there are")
+
+
+def _request(
+    config: AnyConfig | None,
+    name: str | None,
+    *,
+    image: str = "",
+    wait_s: float | None = None,
+    before_boot: Sequence[Hook] = (),
+    retain: bool = False,
+    scoped: bool = False,
+) -> Request:
+    """What `create` is asked for. Raises: ConfigInvalid."""
+    from kindasync.cluster._preload import preloading
+    from kindasync.cluster._run import Request
+
+    checked = _config(config, name)
+    extras = checked.extras
+    return Request(
+        config=checked,
+        image=image,
+        wait_s=next(each for each in (wait_s, extras.wait_s, DEFAULT_WAIT_S) if each is not None),
+        before_boot=(*([preloading(extras.preload)] if extras.preload else []), *before_boot),
+        retain=retain,
+        scoped=scoped,
+    )
 
 
 def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:

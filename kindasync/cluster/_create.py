@@ -18,6 +18,7 @@ from kindasync.cluster._assembly import Assembly, Registry
 from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._facts import plan_facts, private_dir, shares_files
+from kindasync.cluster._finished import finish
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join_node
 from kindasync.cluster._limits import beyond_host
@@ -88,6 +89,8 @@ async def _create(run: Run, undo: _Undo) -> Created:
     with run.step("write the kubeconfig"):
         path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
     containers = await members(run.connection, run.cluster)
+    if not run.request.scoped:
+        await finish(run, containers)
     if run.request.wait_s > 0:
         run.emit(events.ClusterReady, since=0.0)
     return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)

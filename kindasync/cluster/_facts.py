@@ -44,7 +44,7 @@ async def plan_facts(
         engine=engine,
         engine_url=run.connection.engine.url,
         run=run.id,
-        owner=owner(),
+        owner="" if run.request.retain else owner(),
         pauses=pauses,
         network=network.name,
         subnets=fixable_subnets(network),
@@ -65,7 +65,7 @@ async def shares_files(connection: Connection, directory: Path) -> bool:
     nothing is made either way.
     """
     anchor = next(path for path in (directory, *directory.parents) if path.exists())
-    with _state.kept(directory), TemporaryDirectory(prefix=".kindasync-probe-", dir=anchor) as probe:
+    with _state.kept(directory), TemporaryDirectory(prefix=_state.probe_prefix(owner()), dir=anchor) as probe:
         image = f"kindasync.invalid/probe:{uuid4().hex}"
         spec = ContainerSpec(image=image, strict_binds=(StrictBind(source=probe, target="/probe", read_only=True),))
         try:

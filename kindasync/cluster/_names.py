@@ -9,7 +9,7 @@ from itertools import count
 from kindasync.config import Role
 
 RUN_LABEL = "kindasync.run"  # which create made the object: rollback touches nothing else
-OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc
+OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc; empty: gc leaves it alone
 REGISTRY_LABEL = "kindasync.registry"  # on the container of a cluster's registries: the cluster
 CACHE_LABEL = "kindasync.registry-cache"  # on volumes of pull-through caches, which stay: the remote
 NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove: the cluster for which

@@ -8,7 +8,8 @@ from ipaddress import ip_network
 from itertools import islice, repeat
 
 from kindasync.cluster import _addresses
-from kindasync.cluster._names import NETWORK_LABEL
+from kindasync.cluster._names import NETWORK_LABEL, OWNER_LABEL
+from kindasync.cluster._owner import owner
 from kindasync.config import IPFamily, NetworkExtras
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
@@ -51,7 +52,7 @@ async def _make(connection: Connection, name: str, bus: Bus, cluster: str, asked
     mtu = next((network.options[_MTU] for network in everything if network.name == "bridge" and _MTU in network.options), None)
     options = {_MASQUERADE: "true"} | ({_MTU: mtu} if mtu else {})
     taken = [subnet.subnet for network in everything for subnet in network.subnets]
-    made = await _create(connection, name, _candidates(name, taken, asked), {NETWORK_LABEL: cluster}, options, asked)
+    made = await _create(connection, name, _candidates(name, taken, asked), {NETWORK_LABEL: cluster, OWNER_LABEL: owner()}, options, asked)
     # Engines before 23 let two processes make two networks of one name: everybody keeps the oldest.
     first, *_ = (*await network_list(connection, name=name), None)
     if not first:

@@ -4,41 +4,76 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
+import sys
+from enum import StrEnum
 from pathlib import Path
 
 
+class Fate(StrEnum):
+    """What has become of an owner. unknown: it cannot be told from here."""
+
+    LIVES = "lives"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
 def owner(pid: int | None = None) -> str:
-    """`host/boot/pid/start` of this process, or of another one here; empty if there is none. Without /proc, boot and start are empty."""
+    """`host/boot/namespace/pid/start` of this process, or of another one here; empty if there is none. What is not to be had (no /proc) is empty."""
     pid = os.getpid() if pid is None else pid
     start = _start(pid)
-    return "" if start is None else f"{socket.gethostname()}/{_read(Path('/proc/sys/kernel/random/boot_id'))}/{pid}/{start}"
+    if start is None:
+        return ""
+    return "/".join((socket.gethostname(), _read(Path("/proc/sys/kernel/random/boot_id")), _namespace(), str(pid), start))
 
 
-def has_ended(owner_: str) -> bool:
+def has_ended(name: str) -> bool:
     """Whether the process that is named so is known to have ended; of what is no such name, nothing is."""
-    match owner_.split("/"):
-        case [_, _, pid, _] if pid.isdigit():
-            return gone(owner_, owner(int(pid)), here=owner())
-    return False
+    return fate_of(name) is Fate.ENDED
 
 
-def gone(owner_: str, now: str, *, here: str) -> bool:
-    """Whether a process has ended, when the one that has its number now is `now` and we are `here`. What lives on another host cannot be told."""
-    return owner_ != now and owner_.partition("/")[0] == here.partition("/")[0]
+def fate_of(name: str) -> Fate:
+    """What has become of the process that is named so."""
+    match name.split("/"):
+        case [_, _, _, pid, _] if pid.isdecimal():
+            return fate(name, owner(int(pid)), here=owner())
+    return Fate.UNKNOWN
+
+
+def fate(then: str, now: str, *, here: str) -> Fate:
+    """What has become of the process `then`, when the one that has its number now is `now` (empty: none has), and we are `here`.
+
+    Processes can be told from each other on one host and in one PID namespace: containers count from 1 again. A host that has
+    another boot ID has been started anew since.
+    """
+    host, _, namespace, *_ = then.split("/")
+    own_host, _, own_namespace, *_ = here.split("/")
+    if (host, namespace) != (own_host, own_namespace):
+        return Fate.UNKNOWN
+    # One of another user may not say when it was started (hidepid, proc(5)): it is taken for the same.
+    lives = now and (then == now or (now.endswith("/") and then.startswith(now)))
+    return Fate.LIVES if lives else Fate.ENDED
 
 
 def _start(pid: int) -> str | None:
-    """When a process started, in ticks since boot (proc(5), starttime); None if it has ended, though nobody may have waited for it yet."""
-    if Path("/proc/self/stat").exists():
-        fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-        return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else None
-    with suppress(PermissionError):
+    """When a process was started, in ticks since the boot (proc(5)); None if it has ended, though nobody may have waited for it yet."""
+    if sys.platform != "win32":
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return None
-    return ""
+        except PermissionError:
+            pass
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    if fields[:1] in (["Z"], ["X"]):
+        return None
+    return fields[19] if len(fields) > 19 else ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
 
 
 def _read(path: Path) -> str:

@@ -26,13 +26,14 @@ _WHOLE = (AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable, NotRea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What an operation is asked for. `wait_s` 0: return as soon as kubeadm is through."""
+    """What an operation is asked for. `wait_s` 0: return as soon as kubeadm is through; `scoped`: it ends with its process, as the context that it is made for."""
 
     config: ClusterConfig
     image: str = ""
     wait_s: float = 120.0
     before_boot: Sequence[Hook] = ()
     retain: bool = False
+    scoped: bool = False
 
     @property
     def cluster(self) -> str:

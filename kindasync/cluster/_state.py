@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from kindasync import go_yaml
 from kindasync.errors import ClusterError
 
 KUBECONFIG = "kubeconfig"
+_PROBE = ".kindasync-probe-"
 
 
 def engine_dir(engine_id: str) -> Path:
@@ -24,6 +26,31 @@ def engine_dir(engine_id: str) -> Path:
 
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in engine_id)
     return user_state_path("kindasync") / safe
+
+
+def cluster_dirs(engine_id: str) -> list[Path]:
+    """The directories of an Engine's clusters, and of such as there were."""
+    directory = engine_dir(engine_id)
+    return [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")] if directory.is_dir() else []
+
+
+def probe_prefix(owner: str) -> str:
+    """How the name of a directory begins by which `owner` finds out something; `probes` finds it if nobody has removed it."""
+    return f"{_PROBE}{quote(owner, safe='')}-"
+
+
+def probes(engine_id: str) -> list[tuple[Path, str]]:
+    """Such directories, and their owners."""
+    directory = engine_dir(engine_id)
+    places = [path for path in (*cluster_dirs(engine_id), directory, *directory.parents) if path.is_dir()]
+    found = (path for place in places for path in place.glob(f"{_PROBE}*"))
+    return [(path, unquote(path.name.removeprefix(_PROBE).rpartition("-")[0])) for path in found]
+
+
+def remove_probe(path: Path) -> None:
+    """Remove such a directory: nothing was ever in it. Raises: OSError."""
+    with suppress(FileNotFoundError):
+        path.rmdir()
 
 
 @contextmanager

@@ -74,6 +74,7 @@ REQUESTS = [
     ("GetContainerArchive", 3),
     ("ExecInspect", 3),
     ("ContainerList", 4),
+    ("PutContainerArchive", 2),  # the mark of what is finished
 ]
 MAKES = [("NetworkCreate", 1), ("ContainerCreate", 2), ("ContainerStart", 1)]
 WAYS = ["scope", "task"]

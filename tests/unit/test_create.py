@@ -18,6 +18,7 @@ import yaml
 
 from kindasync import AlreadyExists, Cluster, ConfigInvalid, KindasyncError, NotReady
 from kindasync import events as told
+from kindasync.cluster._owner import owner
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_remove
 from kindasync.docker.networks import network_list
@@ -152,7 +153,7 @@ async def test_the_network_is_kinds_with_a_subnet_of_our_choice(fake: FakeEngine
     await create(fake)
 
     network = fake.networks["kind"]
-    assert network.labels == {"kindasync.network": "demo"}
+    assert network.labels == {"kindasync.network": "demo", "kindasync.owner": owner()}
     assert network.enable_ipv6
     (ipv4,) = [subnet for subnet in network.subnets if "." in subnet["Subnet"]]
     assert ipv4 == {"Subnet": "10.89.0.0/16", "IPRange": "10.89.128.0/17", "Gateway": "10.89.0.1"}

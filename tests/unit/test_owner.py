@@ -8,26 +8,34 @@ import sys
 
 import pytest
 
-from kindasync.cluster._owner import gone, has_ended, owner
+from kindasync.cluster._owner import Fate, fate, has_ended, owner
 
-HERE = "host/boot-2/1/10"
+HERE = "host/boot-2/ns/1/10"
 
 
 @pytest.mark.parametrize(
-    ("then", "now", "ended"),
+    ("then", "now", "expected"),
     [
-        ("host/boot-2/42/700", "host/boot-2/42/700", False),
-        ("host/boot-2/42/700", "", True),  # there is no such process
-        ("host/boot-2/42/700", "host/boot-2/42/900", True),  # another one has its number
-        ("host/boot-1/42/700", "host/boot-2/42/700", True),  # before the machine was started anew
-        ("elsewhere/boot-3/42/700", "", False),  # on another machine: who knows
-        ("elsewhere/boot-3/42/700", "host/boot-2/42/700", False),
-        ("host//42/", "host//42/", False),  # without /proc
+        ("host/boot-2/ns/42/700", "host/boot-2/ns/42/700", Fate.LIVES),
+        ("host/boot-2/ns/42/700", "", Fate.ENDED),  # there is no such process
+        ("host/boot-2/ns/42/700", "host/boot-2/ns/42/70", Fate.ENDED),  # another one has its number
+        ("host/boot-1/ns/42/700", "host/boot-2/ns/42/700", Fate.ENDED),  # before the machine was started anew
+        ("host/boot-1/ns/42/700", "host/boot-2/ns/42/", Fate.ENDED),
+        ("host/boot-2/ns/42/700", "host/boot-2/ns/42/", Fate.LIVES),  # another user's, who hides it
+        ("elsewhere/boot-3/ns/42/700", "", Fate.UNKNOWN),  # on another machine
+        ("elsewhere/boot-3/ns/42/700", "host/boot-2/ns/42/700", Fate.UNKNOWN),
+        ("host/boot-2/other/42/700", "", Fate.UNKNOWN),  # in a container
     ],
 )
-def test_a_process_has_ended(then: str, now: str, ended: bool) -> None:
-    """Its number alone says little: numbers are used again."""
-    assert gone(then, now, here=HERE) is ended
+def test_what_has_become_of_a_process(then: str, now: str, expected: Fate) -> None:
+    """Its number alone says little: numbers are used again, and in each container."""
+    assert fate(then, now, here=HERE) is expected
+
+
+@pytest.mark.parametrize(("now", "expected"), [("host///42/", Fate.LIVES), ("", Fate.ENDED)])
+def test_without_proc(now: str, expected: Fate) -> None:
+    """One of its number is taken for the same."""
+    assert fate("host///42/", now, here="host///1/") is expected
 
 
 def test_processes_of_this_machine() -> None:
@@ -43,7 +51,7 @@ def test_processes_of_this_machine() -> None:
     assert (while_it_lives, as_a_zombie, has_ended(name)) == (False, True, True)
 
 
-@pytest.mark.parametrize("name", ["", "host", "host/42", "host/boot/x/1", "a/b/c/d/e"])
+@pytest.mark.parametrize("name", ["", "host", "host/42", "host/boot/ns/x/1", "host/boot/ns/42", "a/b/c/1/e"])
 def test_what_names_no_process_is_not_said_to_have_ended(name: str) -> None:
     """It is the label of somebody else's container."""
     assert not has_ended(name)
