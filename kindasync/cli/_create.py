@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ from kindasync.cli import _options
 from kindasync.cli._main import Settings
 from kindasync.cli._progress import listener
 from kindasync.cli._running import run
-from kindasync.errors import KindasyncError
 
 if TYPE_CHECKING:
     from kindasync.cluster import Cluster
@@ -78,7 +76,7 @@ def create_cluster(
     from kindasync.cluster._kubeconfig_file import add, check
     from kindasync.config import DEFAULT_NAME, ClusterConfig, load
 
-    config = load(_text_of(config_path)) if config_path else ClusterConfig()
+    config = load(_options.text_of(config_path)) if config_path else ClusterConfig()
     config = replace(config, extras=replace(config.extras, preload=(*config.extras.preload, *map(str, preloads))))
     check(kubeconfig)
     wanted = name or config.name or DEFAULT_NAME
@@ -100,16 +98,3 @@ def create_cluster(
         cluster, path = run(operation, last=True)
     context = cluster.kubeconfig["current-context"]
     click.echo(f'Set kubectl context to "{context}" in {path}\n\n    kubectl cluster-info --context {context}\n', err=True)
-
-
-def _text_of(path: str) -> str | bytes:
-    if path == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise KindasyncError(
-            f"cannot read the configuration {path}",
-            why=error.strerror or str(error),
-            hint="see that it is there, and that this user can read it",
-        ) from error

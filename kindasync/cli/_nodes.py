@@ -12,22 +12,32 @@ from kindasync.cli._running import run
 
 @click.command("node")
 @_options.name
-@click.option("--role", type=click.Choice(["worker", "control-plane"]), default="worker", show_default=True, help="What the node is to be.")
+@click.option("--role", type=click.Choice(["worker", "control-plane"]), help="What the node is to be. [default: worker]")
 @click.option("--image", default="", help="The node image. [default: that of the first control plane]")
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    help='What else it is to be: an entry of nodes, as in a configuration, and one of ClusterExtras\' as a second document; "-" reads stdin.',
+)
 @_options.wait
 @_options.events
 @click.pass_obj
-def add_node(settings: Settings, name: str, role: str, image: str, wait_s: float, events_format: str | None) -> None:
+def add_node(
+    settings: Settings, name: str, role: str | None, image: str, config_path: str | None, wait_s: float, events_format: str | None
+) -> None:
     """Add a node to a cluster that is there, and print its name. It has the first name that is free.
 
     \b
     kindasync add node
     kindasync add node --name ci --role control-plane
+    kindasync add node --config node.yaml
     """
     from kindasync.cluster import add_node
 
+    config = _options.text_of(config_path) if config_path else None
     with listener(f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
-        node = run(lambda: add_node(name, role=role, image=image, wait_s=wait_s, on_event=on_event))
+        node = run(lambda: add_node(name, role=role, config=config, image=image, wait_s=wait_s, on_event=on_event))
     if events_format is None:
         click.echo(node.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from kindasync.config import DEFAULT_NAME
 from kindasync.config._duration import duration_s
+from kindasync.errors import KindasyncError
 
 
 class Duration(click.ParamType[float]):
@@ -51,3 +53,17 @@ wait = click.option(
 )
 output = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON.")
 internal = click.option("--internal", is_flag=True, help="Use the address inside the nodes' network instead of the one on this host.")
+
+
+def text_of(path: str) -> str | bytes:
+    """The document that an option names; "-": what comes on stdin. Raises: KindasyncError."""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise KindasyncError(
+            f"cannot read the configuration {path}",
+            why=error.strerror or str(error),
+            hint="see that it is there, and that this user can read it",
+        ) from error

@@ -23,6 +23,7 @@ from kindasync.cluster._get import Found, get
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join
 from kindasync.cluster._kept import read_kept
+from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._lookup import is_node, registries, role_of
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
@@ -31,13 +32,13 @@ from kindasync.cluster._registry import known_registry
 from kindasync.cluster._remove import API_S, withdrawal
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Existing, Facts
-from kindasync.config import ClusterConfig, IPFamily, Networking, NodeConfig, Role
+from kindasync.config import ClusterConfig, IPFamily, Networking, Role
 from kindasync.docker import Connection
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
-from kindasync.errors import ClusterError, EngineError, KindasyncError, NotReady, one_error
+from kindasync.errors import ClusterError, ConfigInvalid, EngineError, KindasyncError, NotReady, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
 
@@ -49,20 +50,23 @@ TOKEN_LASTS = timedelta(minutes=15)  # for ends that we do not see: it is remove
 TOKEN_REMOVED_S = 10.0
 
 
-async def add_node(connection: Connection, bus: Bus, cluster: str, *, role: Role, image: str, wait_s: float) -> Container:
-    """Add a node; its container, when the node is Ready (`wait_s` 0: when kubeadm has joined it).
+async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: ClusterConfig, *, image: str, wait_s: float) -> Container:
+    """Add the node of a configuration; its container, when the node is Ready (`wait_s` 0: when kubeadm has joined it).
 
-    Raises: ClusterNotFound; NodeError if no control plane runs; ClusterError for a control plane where there is no balancer
+    Raises: ClusterNotFound; ConfigInvalid for limits that are more than the Engine's host has; NodeError if no control plane runs; ClusterError for a control plane where there is no balancer
     of ours; ImageUnusable; StepFailed; NotReady; EngineError. Then, and when cancelled, all that was made is removed first.
     """
     from kindasync.cluster._api import ClusterApi, api_client, deadline
 
     found = await get(connection, cluster)
-    if role is Role.CONTROL_PLANE:
+    node = wanted.nodes[0]
+    if node.role is Role.CONTROL_PLANE:
         await _check_balancer(connection, cluster, found)
     first = next(each for each in found.containers if role_of(each) is Role.CONTROL_PLANE)
     engine = await system_info(connection)
-    chosen = await node_image(connection, engine, image or first.image, bus, cluster)
+    if problems := [*beyond_host(wanted, engine)]:
+        raise ConfigInvalid(problems)
+    chosen = await node_image(connection, engine, image or node.image or first.image, bus, cluster)
     async with api_client(found.kubeconfig) as client:
         api = ClusterApi(client)
         with deadline(api, "the API server to say what the cluster is like", API_S):
@@ -73,7 +77,8 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, *, role: Role
         existing = Existing(configuration=configuration, names=frozenset(names))
         kept = await read_kept(connection, first)
         networking = replace(_networking(configuration["networking"]), dns_search=kept.networking.dns_search)
-        config = replace(kept, name=cluster, nodes=(NodeConfig(role=role, image=chosen.reference),), networking=networking)
+        nodes_own = (replace(node, image=chosen.reference),)
+        config = replace(kept, name=cluster, nodes=nodes_own, networking=networking, extras=wanted.extras)
         run = Run(connection=connection, bus=bus, request=Request(config=config, wait_s=wait_s), network=_network_of(found.containers))
         with run.step("plan the node"):
             (network,) = await network_list(connection, name=run.network)

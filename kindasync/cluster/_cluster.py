@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kindasync.node import Node
 
 AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
+AnyNode = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | bytes | Path
 Objects = list[dict[str, Any]]
 DEFAULT_WAIT_S = 120.0
 DRAIN_S = 120.0
@@ -162,21 +163,24 @@ class Cluster:
 
     async def add_node(
         self,
-        role: Role | str = Role.WORKER,
+        role: Role | str | None = None,
         *,
+        config: AnyNode | None = None,
         image: str = "",
         wait_s: float = DEFAULT_WAIT_S,
         on_event: Callback | Bus | None = None,
     ) -> Node:
         """Add a node to the cluster, and return it when it is Ready (`wait_s` 0: as soon as kubeadm has joined it).
 
-        Shape: `role` "worker", or "control-plane" in a cluster that was created with several of them; `image` empty: that of
-        the first control plane. It has the first name that is free, as the kind program would number it. This handle's `nodes`
+        Shape: `config` what it is to be beside what was asked of all nodes, an entry of kind's `nodes`, or that and one of
+        ClusterExtras', as data or YAML text, or the path of a file of them; `role` wins over its role: "worker", the default, or
+        "control-plane" in a cluster that was created with several of them; `image` wins over its image, empty: that of the first
+        control plane. The node has the first name that is free, as the kind program would number it. This handle's `nodes`
         are those of when it was made: `get` has the new one, too.
-        Raises: ClusterNotFound; ClusterError for another role, or a control plane where there is no balancer; ImageUnusable;
+        Raises: ClusterNotFound; ConfigInvalid; ClusterError for another role, or a control plane where there is no balancer; ImageUnusable;
         StepFailed; NotReady; EngineError. Cancellation: the node, and all that was made for it, is removed first; so it is for any error.
         """
-        return await add_node(self.name, role=role, image=image, wait_s=wait_s, engine=self.engine, on_event=on_event)
+        return await add_node(self.name, role=role, config=config, image=image, wait_s=wait_s, engine=self.engine, on_event=on_event)
 
     async def remove_node(
         self, node: str, *, timeout_s: float = DRAIN_S, force: bool = False, on_event: Callback | Bus | None = None
@@ -389,7 +393,8 @@ async def start(
 async def add_node(
     name: str,
     *,
-    role: Role | str = Role.WORKER,
+    role: Role | str | None = None,
+    config: AnyNode | None = None,
     image: str = "",
     wait_s: float = DEFAULT_WAIT_S,
     engine: Engine | str | None = None,
@@ -397,15 +402,17 @@ async def add_node(
 ) -> Node:
     """As `Cluster.add_node`, by the cluster's name."""
     from kindasync.cluster import _add
+    from kindasync.config._decode import load_node
     from kindasync.node import Node
 
-    if role not in (Role.WORKER, Role.CONTROL_PLANE):
+    if role not in (None, Role.WORKER, Role.CONTROL_PLANE):
         raise ClusterError(f'there is no node of role "{role}"', hint=f'it is "{Role.WORKER}" or "{Role.CONTROL_PLANE}"')
+    wanted = load_node({} if config is None else config, "" if role is None else Role(role).value)
     node = None
     try:
         async with _operation_on(name, engine, on_event) as (connection, bus):
-            container = await _add.add_node(connection, bus, name, role=Role(role), image=image, wait_s=wait_s)
-            node = Node(engine=connection.engine, cluster=name, name=container.name, id=container.id, role=Role(role))
+            container = await _add.add_node(connection, bus, name, wanted, image=image, wait_s=wait_s)
+            node = Node(engine=connection.engine, cluster=name, name=container.name, id=container.id, role=wanted.nodes[0].role)
     except BaseException as error:
         if node:  # cancelled by the last event, or its listener failed: whoever gets an error has no node
             await carried_through(partial(_take_node_back, error, node))

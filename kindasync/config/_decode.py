@@ -10,13 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from kindasync.config import _extras_models, _models
-from kindasync.config._document import ClusterConfig
+from kindasync.config._document import ClusterConfig, Role
 from kindasync.config._extras import ClusterExtras
 from kindasync.config._models import Loc
 from kindasync.config._rules import problems_of
 from kindasync.config._yaml import Document, load_stream
 from kindasync.errors import ConfigInvalid, Problem
 
+Source = str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Model = type[_models.Cluster] | type[_extras_models.ClusterExtras]
 _NEEDED = f"kind: Cluster and apiVersion: {_models.Cluster.HEAD['apiVersion']}"
 
@@ -30,11 +31,42 @@ class _Part:
     broken: frozenset[Loc] = frozenset()
 
 
-def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> ClusterConfig:
+def load(source: Source) -> ClusterConfig:
     """Read a configuration: YAML text, a path to such a file, or the same as data, of one document or several.
 
     Raises: ConfigInvalid with all problems of shape and, where the shape allows to look for them, of the rules; OSError for a file.
     """
+    return _decoded(*_documents(source))
+
+
+def load_node(source: Source, role: str = "") -> ClusterConfig:
+    """Read what one more node of a cluster is to be, an entry of kind's `nodes`, or that and one of ClusterExtras': a configuration of this node.
+
+    `role` wins over the node's; without either it is a worker. Raises: as `load`; its place is in paths: "nodes[0].image", "extras.nodes[0].cpus".
+    """
+    documents, problems = _documents(source)
+    problems += [
+        Problem(path=f"document {index}", message="an entry of kind's nodes and one of ClusterExtras' are a node; this would be ignored")
+        for index in range(3, len(documents) + 1)
+    ]
+    node, extras = (*documents, Document({}, []), Document({}, []))[:2]
+    if isinstance(node.value, Mapping):
+        node = node._replace(value={**node.value, "role": role or node.value.get("role") or Role.WORKER.value})
+    parts = [
+        _in_nodes(_models.Cluster, node, {"role": Role.CONTROL_PLANE.value}),  # which a cluster that is there has
+        _in_nodes(_extras_models.ClusterExtras, extras),
+    ]
+    config = _decoded(parts, problems)
+    return replace(config, nodes=config.nodes[:1])
+
+
+def _in_nodes(model: Model, node: Document, *others: Mapping[str, Any]) -> Document:
+    """A document of `model` with this node as the first."""
+    problems = [replace(each, path=f"nodes[0].{each.path}") for each in node.problems]
+    return Document({**model.HEAD, "nodes": [node.value, *others]}, problems)
+
+
+def _documents(source: Source) -> tuple[list[Document], list[Problem]]:
     if isinstance(source, Mapping):
         source = [source]
     if isinstance(source, Path):
@@ -44,8 +76,7 @@ def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, 
             source = source.decode()
         except UnicodeDecodeError as error:
             raise ConfigInvalid([Problem(path="", message=f"not UTF-8: {error}")]) from error
-    documents, problems = load_stream(source) if isinstance(source, str) else ([Document(each, []) for each in source], [])
-    return _decoded(documents, problems)
+    return load_stream(source) if isinstance(source, str) else ([Document(each, []) for each in source], [])
 
 
 def _decoded(documents: Sequence[Document], problems: list[Problem]) -> ClusterConfig:

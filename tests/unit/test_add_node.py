@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kindasync.cluster import add_node
 from kindasync.cluster._add import _networking
 from kindasync.cluster._names import node_names
 from kindasync.config import IPFamily, Role
-from kindasync.errors import ClusterError, ExecFailed, StepFailed
+from kindasync.errors import ClusterError, ConfigInvalid, ExecFailed, StepFailed
 from kindasync.events import Event
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.unit.leftovers import nothing_left
@@ -133,6 +134,63 @@ async def test_what_asks_for_nothing_keeps_nothing(fake: FakeEngine) -> None:
     await create(fake)
 
     assert "/kind/cluster.conf" not in fake.containers[FIRST].files
+
+
+OWN: list[dict[str, Any]] = [
+    {
+        "labels": {"tier": "db"},
+        "extraMounts": [{"hostPath": "/srv", "containerPath": "/srv", "readOnly": True}],
+        "extraPortMappings": [{"containerPort": 30080, "hostPort": 8080, "listenAddress": "127.0.0.1"}],
+        "kubeadmConfigPatches": ["kind: JoinConfiguration\nnodeRegistration: {kubeletExtraArgs: {v: 5}}"],
+    },
+    {"cpus": "500m", "memory": "1Gi", "extraHosts": {"a.example": "10.0.0.1"}, "labels": {"team": "storage"}},
+]
+
+
+async def test_what_is_asked_of_it_alone(fake: FakeEngine) -> None:
+    """As an entry of kind's nodes, and of ours; its patches come after the cluster's."""
+    cluster = await create(fake, 1, 0, **ASKED)
+
+    await cluster.add_node(config=OWN)
+
+    added, join = fake.containers[WORKER], documents(fake, WORKER)["JoinConfiguration"]
+    args = {arg["name"]: arg["value"] for arg in join["nodeRegistration"]["kubeletExtraArgs"]}
+    assert (args["node-labels"], args["v"], join["a"]) == ("tier=db", "5", "1:30")
+    assert "/srv:/srv:ro" in added.host_config["Binds"]
+    assert added.host_config["PortBindings"] == {"30080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}
+    assert (added.host_config["NanoCpus"], added.host_config["Memory"]) == (500_000_000, 1 << 30)
+    assert added.host_config["ExtraHosts"] == ["a.example:10.0.0.1"]
+    assert added.labels["team"] == "storage"
+    assert b"systemReserved" in added.files["/kind/patches/kubeletconfiguration+merge.yaml"]
+
+
+async def test_its_image_is_the_one_asked_for_last(fake: FakeEngine) -> None:
+    """The argument, else its own, else that of the first control plane."""
+    ours = fake.images["kindasync/node:v1.37.2"]
+    for reference in ("a:1", "b:1"):
+        fake.images[reference] = replace(ours, reference=reference)
+    cluster = await create(fake, 1, 0)
+
+    for image in ("", "b:1"):
+        await cluster.add_node(config={"image": "a:1"}, image=image)
+
+    assert [fake.containers[name].image.reference for name in (WORKER, WORKER2)] == ["a:1", "b:1"]
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [({"image": 1}, "nodes[0].image"), ([{}, {"memory": "1Pi"}], "extras.nodes[0].memory")],
+)
+async def test_what_cannot_be_asked_of_it(fake: FakeEngine, config: Any, path: str) -> None:
+    """Nothing is made."""
+    cluster = await create(fake)
+    before = set(fake.containers)
+
+    with pytest.raises(ConfigInvalid) as raised:
+        await cluster.add_node(config=config)
+
+    assert [problem.path for problem in raised.value.problems] == [path]
+    assert set(fake.containers) == before
 
 
 async def test_its_token_is_new_and_does_not_last(fake: FakeEngine) -> None:

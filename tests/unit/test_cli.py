@@ -79,6 +79,23 @@ def test_a_node_is_added_and_removed(run: Run, fake: FakeEngine) -> None:
     assert set(fake.containers) == {NODE, "demo-worker2"}
 
 
+def test_a_node_is_added_as_a_file_says(run: Run, fake: FakeEngine, tmp_path: Path) -> None:
+    """Options win over it; what is wrong with it is told, all at once."""
+    run("create", "cluster", "--name", "demo")
+    file = tmp_path / "node.yaml"
+    file.write_text("role: control-plane\nextraPortMappings: [{containerPort: 30080, hostPort: 8080}]\n---\nlabels: {team: storage}\n")
+
+    added = run("add", "node", "--name", "demo", "--role", "worker", "--config", str(file))
+    file.write_text("image: 1\nrole: boss\nlabel: {}\n")
+    refused = run("add", "node", "--name", "demo", "--config", str(file))
+
+    assert (added.code, added.out) == (0, "demo-worker\n")
+    assert fake.containers["demo-worker"].labels["team"] == "storage"
+    assert list(fake.containers["demo-worker"].host_config["PortBindings"]) == ["30080/tcp"]
+    assert refused.code == 1
+    assert all(f"nodes[0].{field}" in refused.err for field in ("role", "label"))
+
+
 def test_create_tells_its_progress_and_sets_the_context(run: Run, fake: FakeEngine, home: Path) -> None:
     """All on stderr, as kind does: there is nothing to be piped."""
     ran = run("create", "cluster", "--name", "demo")

@@ -28,6 +28,7 @@ from kindasync.config import (
     load,
     problems_of,
 )
+from kindasync.config._decode import load_node
 from kindasync.errors import ConfigInvalid
 
 HEAD = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
@@ -589,3 +590,51 @@ def test_a_configuration_does_not_change() -> None:
     """It is a value: decided once, handed on to any number of tasks."""
     with pytest.raises(FrozenInstanceError):
         ClusterConfig().name = "other"  # type: ignore[misc]
+
+
+# -- one more node
+
+
+@pytest.mark.parametrize(
+    ("source", "role", "expected"),
+    [
+        ("", "", Role.WORKER),  # who adds a node seldom means a control plane, kind's default
+        ("labels: {a: b}", "", Role.WORKER),
+        ("role: null", "", Role.WORKER),
+        ("role: control-plane", "", Role.CONTROL_PLANE),
+        ("role: control-plane", "worker", Role.WORKER),
+        ({}, "control-plane", Role.CONTROL_PLANE),
+    ],
+)
+def test_a_node_alone_is_a_worker_unless_it_says_so(source: str | dict[str, Any], role: str, expected: Role) -> None:
+    """Who asks for a role wins."""
+    assert [node.role for node in load_node(source, role).nodes] == [expected]
+
+
+def test_a_node_alone_is_an_entry_of_each_document() -> None:
+    """kind's first, then ours."""
+    config = load_node("labels: {tier: 1}\n---\nmemory: 2Gi\n")
+
+    assert config.nodes == (NodeConfig(role=Role.WORKER, labels={"tier": "1"}),)
+    assert [node.memory_bytes for node in config.extras.nodes] == [2 << 30]
+
+
+def test_all_that_is_wrong_with_a_node_alone() -> None:
+    """With the paths that it would have as the first."""
+    with pytest.raises(ConfigInvalid) as raised:
+        load_node("role: boss\nimage: a\nimage: b\nextraMounts: [{hostPath: a}]\n---\nmemory: 1Mi\ncpu: 1\n---\n{a: b}\n")
+
+    assert sorted(problem.path for problem in raised.value.problems) == [
+        "document 3",
+        "extras.nodes[0].cpu",
+        "nodes[0].extraMounts[0].containerPath",
+        "nodes[0].image",
+        "nodes[0].role",
+    ]
+
+
+@pytest.mark.parametrize("source", ["[{role: worker}]", "worker"])
+def test_what_is_no_node(source: str) -> None:
+    """A list of them is none."""
+    with pytest.raises(ConfigInvalid, match=r"nodes\[0\]: must be a mapping"):
+        load_node(source)
