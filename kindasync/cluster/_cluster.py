@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kindasync.config import ClusterConfig, Role, load, problems_of
-from kindasync.config._rules import length_problems, name_problems
+from kindasync.cluster._requests import DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
+from kindasync.config import Role
+from kindasync.config._rules import name_problems
 from kindasync.docker._engine import Engine, carried_through
 from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind, one_error
 from kindasync.events import Bus, Callback
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from kindasync.docker.containers import Container
     from kindasync.node import Node
 
-AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
 AnyNode = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | bytes | Path
 Objects = list[dict[str, Any]]
-DEFAULT_WAIT_S = 120.0
 DRAIN_S = 120.0
 API_S = 60.0
 TAKE_BACK_S = 90.0
@@ -84,7 +82,7 @@ class Cluster:
         Raises: ConfigInvalid; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady; EngineError.
         Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
         """
-        request = _request(config, name, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
+        request = request_of(config, name, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
         return await cls._create(request, on_event, engine)
 
     @classmethod
@@ -100,6 +98,61 @@ class Cluster:
                 await take_back(error, request.cluster, connection.engine)
             raise
         return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
+
+    @classmethod
+    async def create_many(
+        cls,
+        configs: Iterable[AnyConfig | None],
+        *,
+        limit: int | None = None,
+        image: str = "",
+        wait_s: float | None = None,
+        on_event: Callback | Bus | None = None,
+        before_boot: Sequence[Hook] = (),
+        retain: bool = False,
+        engine: Engine | str | None = None,
+    ) -> list[Cluster | KindasyncError]:
+        """Create clusters side by side; for each configuration, in their order, its cluster, or the error that kept it from being made.
+
+        Shape: a configuration is what `create` takes, None the default one; its name is the cluster's, and a new one if it has
+        none. At most `limit` are made at the same time (None: as many as the Engine's host has processors). `on_event`
+        gets the events of all, each with the times of its own cluster. The rest as for `create`.
+
+        A failure is that of one cluster alone, of which nothing is left, unless `retain`; one that is no KindasyncError, as of a
+        hook or a listener, ends the call and is raised.
+        Raises: ClusterError for a limit below 1; EngineError if there is no Engine to speak to.
+        Cancellation: all clusters are removed first, the finished ones, too, unless `retain`; so it is for what is raised.
+        """
+        from kindasync.docker.system import system_info
+
+        if limit is not None and limit < 1:
+            raise ClusterError(
+                f"cannot create {limit} clusters at the same time", hint="a limit is at least 1; None: as many as processors"
+            )
+        requests = requests_of(configs, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
+        results: dict[int, Cluster | KindasyncError] = {
+            index: each for index, each in enumerate(requests) if isinstance(each, ConfigInvalid)
+        }
+
+        async def create(index: int, request: Request, limiter: anyio.CapacityLimiter, bus: Bus) -> None:
+            async with limiter:
+                try:
+                    results[index] = await cls._create(request, bus, engine)
+                except KindasyncError as error:
+                    results[index] = error
+
+        try:
+            async with _operation(engine, on_event) as (connection, bus):
+                limiter = anyio.CapacityLimiter(limit or max(1, (await system_info(connection)).cpus))
+                async with anyio.create_task_group() as tasks:
+                    for index, request in enumerate(requests):
+                        if not isinstance(request, ConfigInvalid):
+                            tasks.start_soon(create, index, request, limiter, bus)
+        except BaseException as error:
+            if not retain:
+                await _take_all_back(error, [each for each in results.values() if isinstance(each, Cluster)])
+            raise
+        return [results[index] for index in range(len(requests))]
 
     @classmethod
     async def get(cls, name: str, *, engine: Engine | str | None = None) -> Cluster:
@@ -219,7 +272,7 @@ class Cluster:
 
         Raises: what `create` raises; LeftBehind, unless the body failed: then that is raised, and what was left is a note of it.
         """
-        cluster = await cls._create(_request(config, name, **options, scoped=True), on_event, engine)
+        cluster = await cls._create(request_of(config, name, **options, scoped=True), on_event, engine)
         try:
             yield cluster
         except BaseException as error:
@@ -472,6 +525,17 @@ async def take_back(error: BaseException, name: str, engine: Engine) -> None:
     await carried_through(work)
 
 
+async def _take_all_back(error: BaseException, clusters: Sequence[Cluster]) -> None:
+    """As `take_back`, all at once."""
+
+    async def work() -> None:
+        async with anyio.create_task_group() as tasks:
+            for cluster in clusters:
+                tasks.start_soon(take_back, error, cluster.name, cluster.engine)
+
+    await carried_through(work)
+
+
 @asynccontextmanager
 async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
     """The connection and the bus of one public operation. Errors leave it as one error."""
@@ -492,44 +556,3 @@ def _check_name(name: str, kind: type[ClusterError]) -> None:
     """Refuse what is no name. An empty one would be a filter that some Engines take for "any"."""
     for problem in [*name_problems(name)] if name else ["it is empty"]:
         raise kind(f'there can be no cluster "{name}"', why=str(problem), hint="kindasync get clusters says which there are")
-
-
-def _request(
-    config: AnyConfig | None,
-    name: str | None,
-    *,
-    image: str = "",
-    wait_s: float | None = None,
-    before_boot: Sequence[Hook] = (),
-    retain: bool = False,
-    scoped: bool = False,
-) -> Request:
-    """What `create` is asked for. Raises: ConfigInvalid."""
-    from kindasync.cluster._preload import preloading
-    from kindasync.cluster._run import Request
-
-    checked = _config(config, name)
-    extras = checked.extras
-    return Request(
-        config=checked,
-        image=image,
-        wait_s=next(each for each in (wait_s, extras.wait_s, DEFAULT_WAIT_S) if each is not None),
-        before_boot=(*([preloading(extras.preload)] if extras.preload else []), *before_boot),
-        retain=retain,
-        scoped=scoped,
-    )
-
-
-def _config(config: AnyConfig | None, name: str | None) -> ClusterConfig:
-    """The configuration, checked, under the name that counts. Raises: ConfigInvalid."""
-    if config is None:
-        config = ClusterConfig()
-    if not isinstance(config, ClusterConfig):
-        config = load(config)
-    from kindasync.cluster._readable import unreadable
-
-    config = replace(config, name=name or config.name or f"test-{token_hex(4)}")
-    problems = [*problems_of(config), *length_problems(config), *unreadable(config)]
-    if problems:
-        raise ConfigInvalid(problems)
-    return config
