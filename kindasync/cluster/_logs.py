@@ -24,7 +24,7 @@ from kindasync.docker._engine import Call
 from kindasync.docker.archives import get_archive
 from kindasync.docker.containers import Container, container_logs
 from kindasync.docker.execs import container_exec
-from kindasync.errors import KindasyncError, NodeError, StepFailed, redacted
+from kindasync.errors import Conflict, KindasyncError, NodeError, StepFailed, redacted
 from kindasync.events import Bus, Warned
 
 VAR_LOG = "/var/log"
@@ -104,7 +104,10 @@ async def _programs(export: Export, node: Container, directory: Path) -> None:
     for name, argv in PROGRAMS.items():
 
         async def output(name: str = name, argv: list[str] = argv) -> None:
-            result = await container_exec(export.connection, node.name, argv)
+            try:
+                result = await container_exec(export.connection, node.name, argv)
+            except Conflict:  # stopped since it was listed
+                return
             text = result.text
             if result.exit_code:
                 text += result.stderr.decode(errors="replace")

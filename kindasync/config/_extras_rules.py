@@ -16,7 +16,7 @@ from kindasync.errors import Problem
 HOST_GATEWAY = "host-gateway"  # the Engine's word for the address of its host
 # What nodes were measured to need, and kubeadm's static pods and CoreDNS ask for: with less, the kubelet refuses some of them.
 LEAST_CPUS = {Role.CONTROL_PLANE: "1", Role.WORKER: "250m"}
-LEAST_MEMORY = {Role.CONTROL_PLANE: "1Gi", Role.WORKER: "256Mi"}
+LEAST_MEMORY = {Role.CONTROL_PLANE: "1700Mi", Role.WORKER: "256Mi"}
 OWN_LABELS = ("io.x-k8s.kind.", "kindasync.")
 _OBJECT_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _ENGINES_NETWORKS = ("bridge", "default", "host", "none")  # their own, in which names and addresses cannot be had

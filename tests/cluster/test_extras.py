@@ -29,7 +29,7 @@ wait: 170s
 network: {{name: {network}, ipv4Subnet: {SUBNET}}}
 nodes:
 - {{cpus: 500m, memory: 300Mi, extraHosts: {{registry.example.com: 10.0.0.5}}, labels: {{team: storage}}}}
-- {{cpus: 1, memory: 1Gi}}
+- {{cpus: 1, memory: 1700Mi}}
 """
 
 
@@ -45,7 +45,7 @@ async def test_limits_and_a_network_of_its_own(name: str) -> None:
         hosts = (await worker.exec(["getent", "hosts", "registry.example.com"])).text
 
     assert {node: (status.allocatable["cpu"], status.allocatable["memory"]) for node, status in nodes.items()} == {
-        first.name: ("1", "1Gi"),
+        first.name: ("1", "1700Mi"),
         worker.name: ("500m", "300Mi"),
     }
     addresses = [ip_address(attachment.ipv4_address) for container in containers for attachment in container.attachments]

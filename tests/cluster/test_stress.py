@@ -25,6 +25,12 @@ from tests.cluster.conftest import look, run_cli
 
 pytestmark = [pytest.mark.anyio]
 BOOTS = 200
+# In the background, shells have SIGINT ignored by what they run.
+HEEDING_INTERRUPTS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("kindasync", run_name="__main__", alter_sys=True)
+"""
 CREATE_S = 10.0  # about the length of one create
 
 
@@ -73,7 +79,7 @@ async def interrupt(name: str, number: int, after_s: float) -> int:
     """Start a create on the command line, and send it a signal; its exit code."""
 
     def run() -> int:
-        process = subprocess.Popen([sys.executable, "-m", "kindasync", "create", "cluster", "-n", name], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-c", HEEDING_INTERRUPTS, "create", "cluster", "-n", name], stderr=subprocess.DEVNULL)
         time.sleep(after_s)
         process.send_signal(number)
         return process.wait(120)

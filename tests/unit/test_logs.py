@@ -12,7 +12,7 @@ import pytest
 from kindasync import Cluster
 from kindasync import events as told
 from kindasync.cli._main import main
-from kindasync.cluster._logs import unpack
+from kindasync.cluster._logs import PROGRAMS, unpack
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_stop
 from kindasync.errors import StepFailed
@@ -77,6 +77,16 @@ async def test_a_stopped_node(cluster: Cluster, fake: FakeEngine, tmp_path: Path
     """Gives what needs no program."""
     async with Engine.of(fake.url).connect() as connection:
         await container_stop(connection, NODE)
+
+    await cluster.export_logs(tmp_path / "logs")
+
+    assert set(files(tmp_path / "logs" / NODE)) == {"inspect.json", "serial.log", "pods/a/0.log", "containers/a.log"}
+
+
+async def test_a_node_that_stops_meanwhile(cluster: Cluster, fake: FakeEngine, tmp_path: Path) -> None:
+    """Is as one that had stopped before."""
+    for nth in range(1, len(PROGRAMS) + 1):
+        fake.fail("ContainerExec", nth, status=409, message="container 0499 is not running")
 
     await cluster.export_logs(tmp_path / "logs")
 
