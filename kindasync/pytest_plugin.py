@@ -1,15 +1,17 @@
-"""The pytest plugin: a cluster for a test session, a namespace for each test.
+"""The pytest plugin: clusters for a test session, a namespace for each test.
 
-The fixtures are plain ones and give plain values, so tests may be async, by anyio's plugin or pytest-asyncio, or not.
-Nothing but pytest is imported until a fixture is used.
+The fixtures are plain ones and give plain values, so tests may be async, by anyio's plugin or pytest-asyncio, or not. pytest-xdist's
+workers share their clusters, which end with the run. Nothing but pytest is imported until a fixture is used.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+import socket
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kindasync.cluster import Cluster
+    from kindasync.cluster._cluster import AnyConfig
+    from kindasync.cluster._leases import Holder
 
 Result = TypeVar("Result")
 REUSED_NAME = "pytest"
@@ -25,47 +29,209 @@ READY_S = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, in a group of their own."""
+    """The options, in a group of their own; each may be in the ini file, too, as kind_reuse and so on."""
     group = parser.getgroup("kindasync", "Kubernetes clusters")
-    group.addoption(
-        "--kind-reuse", action="store_true", help=f'use the cluster "{REUSED_NAME}" (or --kind-name), created if need be, and keep it'
-    )
-    group.addoption(
-        "--kind-name",
-        metavar="NAME",
-        help="the cluster's name; by default a new one for each session. Without --kind-reuse, pytest-xdist's workers append theirs",
-    )
-    group.addoption("--kind-image", metavar="REF", default="", help="the node image")
-    group.addoption("--kind-config", metavar="FILE", help="a configuration (kind.x-k8s.io/v1alpha4)")
+
+    def flag(name: str, text: str) -> None:
+        group.addoption(f"--{name}", action="store_true", help=text)
+        parser.addini(name.replace("-", "_"), f"as --{name}", type="bool", default=False)
+
+    def value(name: str, metavar: str, text: str) -> None:
+        group.addoption(f"--{name}", metavar=metavar, help=text)
+        parser.addini(name.replace("-", "_"), f"as --{name}", default="")
+
+    value("kind-name", "NAME", "the cluster's name; by default a new one for each run")
+    value("kind-image", "REF", "the node image")
+    value("kind-config", "FILE", "a configuration (kind.x-k8s.io/v1alpha4)")
+    flag("kind-reuse", f'use the cluster "{REUSED_NAME}" (or --kind-name), created if need be, and keep it for the next run')
+    flag("kind-keep", "do not delete what clusters were created")
+    flag("kind-keep-on-failure", "do not delete clusters with which a test has failed")
+    value("kind-logs", "DIR", "export the nodes' logs to DIR/TEST when a test fails, before its namespace is gone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the options and the ini file ask for. Paths are absolute; empty or None where nothing was said."""
+
+    name: str
+    image: str
+    config: Path | None
+    reuse: bool
+    keep: bool
+    keep_on_failure: bool
+    logs: Path | None
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Settings:
+        """Options win over the ini file, whose paths are relative to it."""
+
+        def said(name: str) -> Any:
+            return config.getoption(name) or config.getini(name)
+
+        def path(name: str) -> Path | None:
+            base = config.invocation_params.dir if config.getoption(name) else config.rootpath
+            return base / said(name) if said(name) else None
+
+        return cls(
+            name=said("kind_name"),
+            image=said("kind_image"),
+            config=path("kind_config"),
+            reuse=said("kind_reuse"),
+            keep=said("kind_keep"),
+            keep_on_failure=said("kind_keep_on_failure"),
+            logs=path("kind_logs"),
+        )
+
+
+SESSION = "kindasync-session"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is known of the session's clusters lives as long as it does."""
+    config.pluginmanager.register(ClusterSession(config), SESSION)
+
+
+class ClusterSession:
+    """The clusters of one session: that of a process alone, of a worker of pytest-xdist, or of the controller, with which the workers' clusters end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.settings = Settings.of(config)
+        self._clusters: list[Cluster] = []  # what tests of this process were given
+        self._failed: set[str] = set()  # with these a test has failed
+        self._run = ""  # as long as there can be no clusters
+        self._holder_pid = os.getpid()
+        self._is_worker = False
+        self._lines: list[str] = []
+        sent = getattr(config, "workerinput", {}).get(SESSION)
+        if sent and sent["host"] == socket.gethostname():  # on another machine a worker is on its own
+            self._run, self._holder_pid, self._is_worker = sent["run"], sent["pid"], True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """In the controller: tell a worker with whose process the run ends."""
+        self._run = node.workerinput["testrunuid"]
+        node.workerinput[SESSION] = {"run": self._run, "host": socket.gethostname(), "pid": self._holder_pid}
+
+    @property
+    def holder(self) -> Holder:
+        """Who holds the leases on this run's clusters."""
+        from secrets import token_hex
+
+        from kindasync.cluster._leases import Holder
+        from kindasync.cluster._owner import owner
+
+        self._run = self._run or token_hex(16)
+        return Holder(run=self._run, process=owner(self._holder_pid))
+
+    @property
+    def name(self) -> str:
+        """The name of `kind_cluster`, in all processes of the run."""
+        from hashlib import sha256
+
+        if self.settings.name or self.settings.reuse:
+            return self.settings.name or REUSED_NAME
+        return f"pytest-{sha256(repr(self.holder).encode()).hexdigest()[:8]}"
+
+    async def cluster(self, config: AnyConfig | None, *, name: str, image: str) -> Cluster:
+        """As `ClusterFactory.create`."""
+        from secrets import token_hex
+
+        from kindasync.cluster import Cluster, _leases
+
+        chosen = name or f"pytest-{token_hex(4)}"
+
+        async def create() -> Cluster:
+            return await Cluster.create(chosen, config=config, image=image or self.settings.image)
+
+        if self.settings.reuse and name:
+            cluster = await _get_or_create(name, config, create)
+        else:
+            cluster = await _leases.lease(chosen, self.holder, create)
+        self._clusters.append(cluster)
+        return cluster
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Where a test has failed with a cluster: export logs now, before its namespace is gone, and say in the report where they are."""
+        report = yield
+        if report.failed and "kind_cluster_factory" in getattr(item, "fixturenames", ()):
+            used = self._used_by(item)
+            vars(report)["kind_clusters"] = [cluster.name for cluster in used]  # for the controller
+            for cluster in used:
+                lines = [f"it will be kept; {_ways(cluster.name)}"] if self.settings.keep_on_failure else []
+                if self.settings.logs:
+                    directory = self.settings.logs / re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-") / cluster.name
+                    lines.append(_export_logs(cluster, directory))
+                if lines:
+                    report.sections.append((f"Kubernetes cluster {cluster.name}", "\n".join(lines)))
+        return report
+
+    def _used_by(self, item: pytest.Item) -> list[Cluster]:
+        """The clusters among a test's fixtures; where they are inside of those, all."""
+        values = getattr(item, "funcargs", {}).values()
+        return [cluster for cluster in self._clusters if any(cluster is value for value in values)] or self._clusters
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """The controller gets those of all workers."""
+        self._failed.update(getattr(report, "kind_clusters", ()))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """End the run: delete its clusters, whichever process made them. The controller's workers have ended, or were killed."""
+        if not self._run or self._is_worker or not _are_leases():
+            return
+        from kindasync.cluster import _leases
+
+        settings, holder = self.settings, self.holder
+        kept = self._failed if settings.keep_on_failure else set()
+        ended = _run(lambda: _leases.end(holder, keep=lambda cluster: settings.keep or cluster in kept))
+        self._lines += [f'cluster "{cluster}" was kept; {_ways(cluster)}' for cluster in ended.kept]
+        self._lines += [str(error) for error in ended.failures]
+        if ended.failures and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what was kept, and what could not be deleted."""
+        if self._lines:
+            terminalreporter.section("Kubernetes clusters")
+        for line in self._lines:
+            terminalreporter.line(line)
+
+
+class ClusterFactory:
+    """Makes clusters for tests. They are deleted at the end of the run."""
+
+    def __init__(self, session: ClusterSession) -> None:
+        self._session = session
+
+    def __call__(self, config: AnyConfig | None = None, *, name: str = "", image: str = "") -> Cluster:
+        """As `create`, for fixtures and tests that are no coroutines."""
+        return _run(lambda: self.create(config, name=name, image=image))
+
+    async def create(self, config: AnyConfig | None = None, *, name: str = "", image: str = "") -> Cluster:
+        """A cluster, ready to be used.
+
+        Shape: `config` and `image` as for Cluster.create; without `name` it is another one at each call. A name stands for one
+        cluster in all workers of the run, made by whichever asks first; with --kind-reuse also in the next run.
+        Raises: as Cluster.create. Cancellation: what was made is removed first.
+        """
+        return await self._session.cluster(config, name=name, image=image)
 
 
 @pytest.fixture(scope="session")
-def kind_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A cluster for the whole session, ready to be used; deleted at its end, unless --kind-reuse."""
-    from pathlib import Path
-    from secrets import token_hex
+def kind_cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
+    """Makes more clusters: `kind_cluster_factory(config)`, or `await kind_cluster_factory.create(config)`. They are deleted at the end of the run."""
+    session = request.config.pluginmanager.get_plugin(SESSION)
+    assert session is not None
+    return ClusterFactory(session)
 
-    from kindasync.cluster import Cluster
 
-    option: Callable[[str], Any] = request.config.getoption
-    config = Path(option("kind_config")) if option("kind_config") else None
-    reuse = option("kind_reuse")
-    name = option("kind_name") or (REUSED_NAME if reuse else f"pytest-{token_hex(4)}")
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker and not reuse and option("kind_name"):
-        name += f"-{worker}"  # each worker is a session, with a cluster of its own
-
-    async def create() -> Cluster:
-        return await Cluster.create(name, config=config, image=option("kind_image"))
-
-    if reuse:
-        yield _run(lambda: _get_or_create(name, config, create))
-        return
-    cluster = _run(create)
-    try:
-        yield cluster
-    finally:
-        _run(cluster.delete)
+@pytest.fixture(scope="session")
+def kind_cluster(kind_cluster_factory: ClusterFactory, request: pytest.FixtureRequest) -> Cluster:
+    """The cluster of the run, ready to be used; pytest-xdist's workers share it. Deleted at the end, unless it is to be kept or reused."""
+    session = request.config.pluginmanager.get_plugin(SESSION)
+    assert session is not None
+    return kind_cluster_factory(session.settings.config, name=session.name)
 
 
 @pytest.fixture
@@ -84,7 +250,29 @@ def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
         _run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
 
 
-async def _get_or_create(name: str, config: Path | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
+def _ways(cluster: str) -> str:
+    return f"look at it: kindasync export kubeconfig --name {cluster}; delete it: kindasync delete cluster --name {cluster}"
+
+
+def _export_logs(cluster: Cluster, directory: Path) -> str:
+    """Export the logs of all nodes; what to say of it."""
+    from kindasync.errors import KindasyncError
+
+    try:
+        _run(lambda: cluster.export_logs(directory))
+    except (KindasyncError, OSError) as error:
+        return f"not all logs are in {directory}: {error}"
+    return f"logs: {directory}"
+
+
+def _are_leases() -> bool:
+    """Whether there are any: told without the imports that it takes to end them."""
+    from platformdirs import user_state_path
+
+    return (user_state_path("kindasync") / "leases").exists()
+
+
+async def _get_or_create(name: str, config: AnyConfig | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
     """The cluster of that name, ready. Processes that ask for it at once wait for the one that creates it."""
     from filelock import AsyncFileLock
 

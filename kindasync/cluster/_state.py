@@ -54,13 +54,13 @@ def remove_probe(path: Path) -> None:
 
 
 @contextmanager
-def kept(directory: Path) -> Iterator[None]:
-    """For what is done in a cluster's directory: a ClusterError where that is not possible."""
+def kept(directory: Path, what: str = "a kubeconfig") -> Iterator[None]:
+    """For what is done in a directory of ours: a ClusterError where that is not possible."""
     try:
         yield
     except OSError as error:
         raise ClusterError(
-            f"cannot keep a kubeconfig in {directory}",
+            f"cannot keep {what} in {directory}",
             why=str(error),
             hint="see that this user can write there, or name another place: XDG_STATE_HOME",
         ) from error

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 import pytest
@@ -13,6 +18,7 @@ from kindasync.cluster import (
     _control_plane,  # noqa: F401 (pytester forgets what is imported only while it runs: seconds, each time)
     _namespaces,
 )
+from kindasync.config import _decode  # noqa: F401 (the same; half of it forgotten does not know the other half)
 from kindasync.testing import FakeEngine
 from tests.unit.leftovers import nothing_left
 
@@ -205,16 +211,6 @@ def test_the_cluster_can_be_chosen(pytester: pytest.Pytester, fake: FakeEngine, 
     assert fake.containers == {}
 
 
-def test_workers_of_xdist_have_clusters_of_their_own(pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is a session: of one name, all but one would find it taken. A cluster that is reused, they share."""
-    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
-    pytester.makepyfile("def test_it(kind_cluster, request): assert kind_cluster.name == request.config.getini('expected')")
-    pytester.makeconftest("def pytest_addoption(parser): parser.addini('expected', 'the name')")
-
-    run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "ci", "-o", "expected=ci-gw1").assert_outcomes(passed=1)
-    run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "ci", "--kind-reuse", "-o", "expected=ci").assert_outcomes(passed=1)
-
-
 def test_a_namespace_that_is_not_ready_is_deleted_too(pytester: pytest.Pytester, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test has an error; nothing of it stays in a cluster that others use."""
     monkeypatch.setattr(_namespaces, "SERVICE_ACCOUNT_S", 0.0)
@@ -295,3 +291,242 @@ def test_importing_the_plugin_takes_no_time() -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert result.stdout.split() == ["kindasync", "kindasync.pytest_plugin"]
+
+
+# -- more clusters
+
+
+def test_a_factory_makes_more(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """In coroutines and elsewhere; one for each call, or by name. All are deleted at the end."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        WORKER = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
+
+        def test_by_a_call(kind_cluster_factory):
+            one, two = kind_cluster_factory(WORKER), kind_cluster_factory(name="two")
+            assert (len(one.nodes), len(two.nodes), two.name) == (2, 1, "two")
+            assert kind_cluster_factory(name="two") == two
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_in_a_coroutine(kind_cluster_factory, kind_cluster):
+            assert (await kind_cluster_factory.create()).name != kind_cluster.name
+        """
+    )
+
+    with nothing_left(fake, pytester.path / ".local"):
+        result = run(pytester, *WITHOUT_PYTEST_ASYNCIO)
+
+    result.assert_outcomes(passed=2)
+    assert len(fake.requests_of("ContainerStart")) == 5
+
+
+# -- what is kept, and what is said of failed tests
+
+
+def test_clusters_can_be_kept(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """It is said how to look at them, and how to be rid of them."""
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-keep", "--kind-name", "mine")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(['cluster "mine" was kept; look at it: *; delete it: kindasync delete cluster --name mine'])
+    assert list(fake.containers) == ["mine-control-plane"]
+    assert not (pytester.path / ".local/state/kindasync/leases").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
+    """Those alone that such a test had, and as the ini file says; the report of the test says how to look at it."""
+    pytester.makeini("[pytest]\nkind_keep_on_failure = true\nkind_name = mine\n")
+    pytester.makepyfile(
+        """
+        def test_fails(kind_cluster, kind_namespace):
+            assert False
+
+        def test_passes(kind_cluster_factory):
+            kind_cluster_factory(name="other")
+        """
+    )
+
+    result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, *options)
+
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", "it will be kept; *", 'cluster "mine" was kept; *'])
+    assert list(fake.containers) == ["mine-control-plane"]
+
+
+def test_logs_of_failed_tests(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """For each such test, and before its namespace is gone."""
+    fake.on("ContainerKill", lambda: fake.containers["mine-control-plane"].files.update({"/var/log/pods/a/0.log": b"of the pod"}))
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("letter", "ab")
+        def test_fails(kind_cluster, kind_namespace, letter):
+            assert letter == "b"
+        """
+    )
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-logs", "logs", "--kind-name", "mine")
+
+    (directory,) = (pytester.path / "logs").iterdir()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", f"logs: {directory}/mine"])
+    assert directory.name == "test_logs_of_failed_tests.py-test_fails-a"
+    assert (directory / "mine/mine-control-plane/pods/a/0.log").read_text() == "of the pod"
+    assert fake.containers == {}
+
+
+def test_a_cluster_that_cannot_be_deleted_fails_the_run(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """With what is left; the next run removes it."""
+    fake.fail("ContainerDelete", message="no such luck")
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+
+    with nothing_left(fake, pytester.path / ".local"):
+        first = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "mine")
+        second = start(pytester, *WITHOUT_PYTEST_ASYNCIO)
+
+    first.stdout.fnmatch_lines(['cluster "mine" could not be deleted whole', "*no such luck*"])
+    assert (first.ret, second.ret) == (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.OK)
+
+
+# -- pytest-xdist
+
+
+def test_workers_share_one_cluster(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """Whichever asks first creates it; it is gone when the run is over."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(kind_cluster, number):
+            assert kind_cluster.kubeconfig_path.exists()
+        """
+    )
+
+    with nothing_left(fake, pytester.path / ".local"):
+        result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-n", "2")
+
+    result.assert_outcomes(passed=6)
+    assert len(fake.requests_of("ContainerStart")) == 1
+
+
+def test_a_worker_that_dies_leaves_the_cluster_to_the_others(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """The one in its place, too, uses it."""
+    pytester.makepyfile(
+        """
+        import os, pytest, signal
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(kind_cluster, number):
+            if number == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+
+    with nothing_left(fake, pytester.path / ".local"):
+        result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-n", "2")
+
+    result.assert_outcomes(passed=5, failed=1)
+    assert len(fake.requests_of("ContainerStart")) == 1
+
+
+def test_a_worker_that_dies_while_it_creates(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """What it had made is removed, and the cluster made by another."""
+    pytester.makepyfile("def test_one(kind_cluster): pass", "def test_two(kind_cluster): pass")
+    fake.on("ContainerStart", lambda: os.kill(maker(pytester), signal.SIGKILL))
+    fake.cut("ContainerStart")
+
+    with nothing_left(fake, pytester.path / ".local"):
+        result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-n", "2")
+
+    assert result.parseoutcomes()["failed"] == 1
+    assert len(fake.requests_of("ContainerStart")) == 2
+
+
+def maker(pytester: pytest.Pytester) -> int:
+    """The process that makes the cluster."""
+    (lease,) = (pytester.path / ".local/state/kindasync/leases").rglob("*.json")
+    return int(json.loads(lease.read_text())["maker"].split("/")[2])
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_ctrl_c_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
+    """In the middle of tests, to all processes at once, as a terminal does it."""
+    at_work = pytester.path / "at-work"
+    os.mkfifo(at_work)
+    pytester.makepyfile(
+        f"""
+        import signal
+
+        def test_one(kind_cluster):
+            open({str(at_work)!r}, "w").close()
+            signal.pause()
+
+        def test_two(kind_cluster):
+            signal.pause()
+        """
+    )
+
+    with nothing_left(fake, pytester.path / ".local"), running(pytester, *options) as process:
+        at_work.read_text()
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate()
+
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_ctrl_c_during_a_create_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
+    """Also where others wait for it."""
+    pytester.makepyfile("def test_one(kind_cluster): pass", "def test_two(kind_cluster): pass")
+    answer = fake.hold("ContainerStart")
+
+    with nothing_left(fake, pytester.path / ".local"), running(pytester, *options) as process:
+        fake.wait_request("ContainerStart")
+        os.killpg(process.pid, signal.SIGINT)
+        answer()
+        process.communicate()
+
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_what_a_killed_run_left_is_removed_by_the_next(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
+    """Nobody of it had time for anything."""
+    at_work = pytester.path / "at-work"
+    os.mkfifo(at_work)
+    pytester.makepyfile(
+        test_killed=f"""
+        import signal
+
+        def test_it(kind_cluster):
+            open({str(at_work)!r}, "w").close()
+            signal.pause()
+        """,
+        test_next="def test_it(kind_cluster): pass",
+    )
+
+    with nothing_left(fake, pytester.path / ".local"):
+        with running(pytester, *options, "test_killed.py") as process:
+            at_work.read_text()
+            os.killpg(process.pid, signal.SIGKILL)
+        left = set(fake.containers)
+        start(pytester, *WITHOUT_PYTEST_ASYNCIO, "test_next.py").assert_outcomes(passed=1)
+
+    assert len(left) == 1
+
+
+@contextmanager
+def running(pytester: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The suite, in a group of processes of its own, while the body runs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", *WITHOUT_PYTEST_ASYNCIO, *arguments], cwd=pytester.path, start_new_session=True
+    ) as process:
+        yield process

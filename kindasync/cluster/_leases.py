@@ -1,0 +1,189 @@
+"""Leases: clusters of a run of tests, all of whose processes share them. They end with one process, and whoever comes later can remove what it left.
+
+A lease is a file of this user, made before the cluster is. Who makes, joins or ends one holds its lock, which the kernel takes back from the dead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum, auto
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+
+from kindasync.cluster import _state
+from kindasync.cluster._cluster import Cluster, delete
+from kindasync.cluster._lookup import members
+from kindasync.cluster._names import OWNER_LABEL
+from kindasync.cluster._owner import has_ended, owner
+from kindasync.docker import Engine
+from kindasync.errors import AlreadyExists, KindasyncError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds leases: a run, and the process (`owner()`) with which it ends."""
+
+    run: str
+    process: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One cluster of a run. Shape: `engine` is a URL; `maker` the process that makes the nodes; `ready` once it has."""
+
+    cluster: str
+    engine: str
+    holder: Holder
+    maker: str
+    ready: bool = False
+
+
+class Verdict(Enum):
+    """What there is to do for somebody who wants a cluster of this name, with the lease's lock in hand."""
+
+    MAKE = auto()
+    JOIN = auto()
+    REPLACE = auto()
+    REFUSE = auto()
+
+
+def verdict(lease: Lease | None, holder: Holder, *, ended: bool) -> Verdict:
+    """Decide by the lease that is there; `ended`: whether its holder has. A maker that lives would have the lock."""
+    if lease is None:
+        return Verdict.MAKE
+    if lease.holder == holder:
+        return Verdict.JOIN if lease.ready else Verdict.REPLACE
+    return Verdict.REPLACE if ended else Verdict.REFUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended: the clusters that were kept, and those that could not be deleted."""
+
+    kept: list[str] = field(default_factory=list)
+    failures: list[KindasyncError] = field(default_factory=list)
+
+
+async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
+    """The run's cluster of that name: created by whoever asks first, while the others wait.
+
+    What runs left that ended without deleting it is removed first; what of it cannot be, waits for the next. Raises: AlreadyExists if
+    another run, or somebody else, has the name; what `create` raises. Cancellation: that of `create`, and of waiting.
+    """
+    engine = Engine.of(None)
+    await _end([path for path, each in _leases() if each.engine == engine.url and has_ended(each.holder.process)])
+    path = _path(engine.url, cluster)
+    async with _locked(path):
+        found = _read(path)
+        match verdict(found, holder, ended=found is not None and has_ended(found.holder.process)):
+            case Verdict.JOIN:
+                return await Cluster.get(cluster, engine=engine)
+            case Verdict.REFUSE:
+                raise AlreadyExists(
+                    f'cluster "{cluster}" belongs to another run of tests',
+                    why="it has not ended",
+                    hint="wait for it, or choose another name",
+                )
+            case Verdict.REPLACE if found:
+                await _delete(found)
+        made = Lease(cluster=cluster, engine=engine.url, holder=holder, maker=owner())
+        _write(path, made)
+        try:
+            created = await create()
+        except AlreadyExists:
+            _forget(path)  # it is somebody else's
+            raise
+        _write(path, replace(made, ready=True))
+        return created
+
+
+async def end(holder: Holder, *, keep: Callable[[str], bool] | None = None) -> Ended:
+    """Delete the run's clusters, on whichever Engine, but for those to keep. Cancellation: what is left is found by the next run."""
+    return await _end([path for path, each in _leases() if each.holder == holder], keep=keep)
+
+
+async def _end(paths: list[Path], *, keep: Callable[[str], bool] | None = None) -> Ended:
+    ended = Ended()
+
+    async def end(path: Path) -> None:
+        async with _locked(path):
+            found = _read(path)
+            if found and found.ready and keep and keep(found.cluster):
+                ended.kept.append(found.cluster)
+            elif found:
+                try:
+                    await _delete(found)
+                except KindasyncError as error:
+                    ended.failures.append(error)
+                    return
+            _forget(path)
+
+    async with anyio.create_task_group() as tasks:
+        for path in paths:
+            tasks.start_soon(end, path)
+    return ended
+
+
+async def _delete(lease: Lease) -> None:
+    """Delete a cluster, if it is the one that was leased: whoever else has the name by now keeps it."""
+    current = Engine.of(None)
+    engine = current if current.url == lease.engine else Engine.of(lease.engine)
+    async with engine.connect() as connection:
+        makers = {container.labels.get(OWNER_LABEL) for container in await members(connection, lease.cluster)}
+    if not makers or lease.maker in makers:
+        await delete(lease.cluster, engine=engine)
+
+
+# -- files
+
+
+def _directory() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path("kindasync") / "leases"
+
+
+def _path(engine_url: str, cluster: str) -> Path:
+    return _directory() / quote(engine_url, safe="") / f"{quote(cluster, safe='')}.json"
+
+
+def _leases() -> Iterator[tuple[Path, Lease]]:
+    for path in sorted(_directory().glob("*/*.json")):
+        found = _read(path)
+        if found:
+            yield path, found
+
+
+def _read(path: Path) -> Lease | None:
+    try:
+        document = json.loads(path.read_text())
+        return Lease(**{**document, "holder": Holder(**document["holder"])})
+    except (OSError, ValueError, TypeError, KeyError):  # gone, or written by another version
+        return None
+
+
+def _write(path: Path, lease: Lease) -> None:
+    with _state.kept(path.parent, "a lease"):
+        _state.write_private(path, json.dumps(asdict(lease)).encode())
+
+
+def _forget(path: Path) -> None:
+    """Remove a lease with its lock, which the caller holds, and the directories if they are empty then."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    _state.remove_empty(path.parent)
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    from filelock import AsyncFileLock
+
+    with _state.kept(path.parent, "a lease"):
+        _state.make_private(path.parent)
+    async with AsyncFileLock(path.with_suffix(".lock"), mode=0o600):
+        yield
