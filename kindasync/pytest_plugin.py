@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kindasync.cluster import Cluster
-    from kindasync.cluster._cluster import AnyConfig
     from kindasync.cluster._leases import Holder
+    from kindasync.cluster._requests import AnyConfig
 
 Result = TypeVar("Result")
 REUSED_NAME = "pytest"

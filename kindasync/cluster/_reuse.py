@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kindasync.cluster._api import ClusterApi, api_client
-from kindasync.cluster._cluster import AnyConfig, Cluster
+from kindasync.cluster._cluster import Cluster
 from kindasync.cluster._readiness import wait_ready
+from kindasync.cluster._requests import AnyConfig
 from kindasync.config import ClusterConfig, load
 from kindasync.events import Bus
 
