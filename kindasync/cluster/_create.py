@@ -17,6 +17,7 @@ from kindasync.cluster import _state
 from kindasync.cluster._assembly import Assembly, Registry
 from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
+from kindasync.cluster._doctor import diagnose
 from kindasync.cluster._facts import plan_facts, private_dir, shares_files
 from kindasync.cluster._finished import finish
 from kindasync.cluster._images import node_image
@@ -34,7 +35,7 @@ from kindasync.docker import Connection
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.system import EngineFacts, system_info
-from kindasync.errors import AlreadyExists, ClusterError, ConfigInvalid, EngineError, one_error
+from kindasync.errors import AlreadyExists, ClusterError, ConfigInvalid, EngineError, KindasyncError, one_error
 from kindasync.events import Bus
 from kindasync.node._contract import Contract
 
@@ -54,13 +55,16 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
     """Create a cluster.
 
     Raises: AlreadyExists; ImageUnusable; StepFailed with the failures of nodes; NotReady; EngineError. Then, and when
-    cancelled, all that was made is removed first, unless `retain`; what could not be is named in a note of the error.
+    cancelled, all that was made is removed first, unless `retain`; what could not be is named in a note of the error. What is
+    wrong with the Engine's host, where that may be why, is its evidence, too.
     """
     run = Run(connection=connection, bus=bus, request=request, network=request.config.extras.network.name or network_name())
     undo = _Undo(run)
     try:
         return await _create(run, undo)
     except BaseException as error:
+        if isinstance(error, KindasyncError):
+            await carried_through(partial(diagnose, connection, error))  # as the host is now, with all that was made
         await carried_through(partial(undo, error))
         raise
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from kindasync.cluster._images import BUILD_HINT, default_reference
-from kindasync.docker import Engine
+from kindasync.docker import Connection, Engine
 from kindasync.docker.images import image_inspect
 from kindasync.docker.system import EngineFacts, system_info
-from kindasync.errors import EngineError, NotFound
+from kindasync.errors import ApiError, BootFailed, EngineError, EngineTimeout, ExecFailed, KindasyncError, NotFound, NotReady
 
+DIAGNOSIS_S = 2.0
 _GIB = 1024**3
 NODE_MEMORY_BYTES = _GIB  # what a single node uses, about
 INOTIFY_INSTANCES, INOTIFY_WATCHES = 512, 524288
@@ -40,6 +43,9 @@ class Finding:
     value: str
     verdict: Verdict = Verdict.OK
     fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}" + (f" ({self.fix})" if self.fix else "")
 
     def to_json(self) -> dict[str, str]:
         return {name: str(value) for name, value in asdict(self).items()}
@@ -72,6 +78,31 @@ async def examine(engine: Engine | str | None = None) -> list[Finding]:
             return [where, *findings(facts, host), image]
     except EngineError as error:
         return [Finding(name="Engine", value=f"{error.what}: {error.why}", verdict=Verdict.FAILURE, fix=error.hint)]
+
+
+def may_be_the_machine(error: KindasyncError) -> bool:
+    """Whether the Engine's host may be why a create failed: a node or a program in it ended, or something took too long, or the Engine refused what
+    it says no more about. Pure.
+    """
+    return any(
+        isinstance(each, (BootFailed, EngineTimeout, ExecFailed, NotReady))
+        or (isinstance(each, ApiError) and each.status >= 500 and not each.hint)
+        for each in getattr(error, "failures", (error,))
+    )
+
+
+async def diagnose(connection: Connection, error: KindasyncError) -> None:
+    """Show with a create's error what the host may have to do with it, in at most DIAGNOSIS_S seconds.
+
+    Raises nothing: what cannot be had is left out, as the error is what counts.
+    """
+    if not may_be_the_machine(error):
+        return
+    with suppress(KindasyncError, OSError, ValueError), anyio.move_on_after(DIAGNOSIS_S):
+        facts = await system_info(connection)
+        host = await anyio.to_thread.run_sync(host_facts, facts, abandon_on_cancel=True)
+        problems = [f"doctor: {finding}" for finding in findings(facts, host) if finding.verdict is not Verdict.OK]
+        error.evidence = "\n".join((*filter(None, [error.evidence.rstrip()]), *problems))
 
 
 def host_facts(facts: EngineFacts, *, proc: Path = Path("/proc")) -> HostFacts:

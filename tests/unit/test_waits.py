@@ -28,6 +28,12 @@ KUBELET_SAID = "E1123 kubelet.go:1: node not found"
 WITHOUT_CNI = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {"disableDefaultCNI": True}}
 
 
+@pytest.fixture
+def fake(elsewhere: FakeEngine) -> FakeEngine:
+    """Evidence is of the cluster alone."""
+    return elsewhere
+
+
 @pytest.fixture(autouse=True)
 def retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once."""
