@@ -20,6 +20,7 @@ from kindasync.errors import KindasyncError
 
 KIND = "kind"  # called by that name, the command stands in for the kind program
 _SWITCHES = ("--all", "--all-clusters", "--help", "--internal", "--quiet", "--retain", "--version")
+_PASS_ON = ("exec", "kubectl")  # commands whose arguments are another program's
 _SWITCHED = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 
@@ -70,6 +71,14 @@ def respelled(arguments: Sequence[str]) -> list[str]:
     return [*plain, *arguments[end:]]
 
 
+def split_passed_on(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments before, and from, a command that passes on what follows it: nothing of that is ours to read."""
+    at = next((index for index, argument in enumerate(arguments) if argument in _PASS_ON), len(arguments))
+    if any(argument[:1].isalpha() for argument in arguments[:at]):  # it is an argument of another command
+        at = len(arguments)
+    return list(arguments[:at]), list(arguments[at:])
+
+
 def split_settings(arguments: Sequence[str]) -> tuple[Settings, list[str]]:
     """The global options, wherever they stand: kind takes them after its commands, too. And the other arguments."""
     verbosity, quiet = 0, False
@@ -114,6 +123,8 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "add": "_main:add",
         "remove": "_main:remove",
         "load": "_main:load",
+        "exec": "_exec:exec_program",
+        "kubectl": "_exec:kubectl",
         "build": "_main:build",
         "config": "_main:config",
         "doctor": "_doctor:doctor",
@@ -219,10 +230,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> in
         if argv is not None:  # of a process that goes on
             stack.enter_context(signals_kept())
         try:
-            settings, arguments = split_settings(respelled(sys.argv[1:] if argv is None else argv))
+            own, passed_on = split_passed_on(sys.argv[1:] if argv is None else argv)
+            settings, arguments = split_settings(respelled(own))
             if settings.quiet:
                 stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))  # noqa: PTH123 (not a path of ours)
-            code = cli.main(arguments, prog_name=program, standalone_mode=False, obj=settings)
+            code = cli.main([*arguments, *passed_on], prog_name=program, standalone_mode=False, obj=settings)
             return code if isinstance(code, int) else 0
         except click.exceptions.Exit as error:
             return error.exit_code

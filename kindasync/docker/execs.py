@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ import anyio
 
 from kindasync.docker._engine import Call, Connection, required
 from kindasync.docker._frames import STDERR, demultiplexed
-from kindasync.errors import ConnectionLost, EngineError, one_error
+from kindasync.errors import ApiError, ConnectionLost, EngineError, one_error
 from kindasync.transport._source import end
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ExecResult:
 
 
 OnOutput = Callable[[bytes], None]
+Sizes = AsyncIterator[tuple[int, int]]
+"""The rows and columns of a terminal: at first, and whenever they change."""
 
 
 async def container_exec(
@@ -53,45 +56,50 @@ async def container_exec(
     working_dir: str = "",
     stdin: AsyncIterator[bytes] | bytes | None = None,
     on_output: OnOutput | None = None,
+    on_error: OnOutput | None = None,
+    sizes: Sizes | None = None,
 ) -> ExecResult:
     """Run `argv` (no shell) in a running container to its end. Its exit code is a result, not an error.
 
-    Source: Docker Engine API, ContainerExec, ExecStart, ExecInspect. Without `stdin` nothing is upgraded: the output is
+    Source: Docker Engine API, ContainerExec, ExecStart, ExecResize, ExecInspect. Without `stdin` nothing is upgraded: the output is
     the body of ExecStart's answer. With it, the connection is upgraded, and closed in our direction after the last byte;
     a program may end without having read all of it.
-    Shape: `on_output` gets each piece of output as it comes. A program that is not there is exit code 126 or 127, with the Engine's words as output.
+    Shape: `on_output` gets each piece of output as it comes, of stderr too, unless `on_error` gets those: then nothing is kept for the
+    result. With `sizes` the program has a terminal: all output is one stream, the input's end is what is typed (Ctrl-D). A program that is not there is exit code 126 or 127, with the Engine's words as output.
     Raises: NotFound; Conflict if the container does not run; EngineError for stdin over TLS, where there is no half-close
     (put a file instead; nothing is run); StreamFailed; ConnectionLost; what `stdin` raises.
     Cancellation: ends the waiting; the Engine has no way to stop an exec, and the program runs on.
     """
     subject = f"container {container}"
-    if stdin is not None and connection.engine.endpoint.tls:
+    if stdin is not None and sizes is None and connection.engine.endpoint.tls:
         raise EngineError(
             f"cannot give a program in {subject} its input over TLS",
             why="a TLS connection has no way to end one direction only",
             hint="put the input into the container as a file",
         )
     create = {
-        "AttachStdin": stdin is not None,
+        "AttachStdin": stdin is not None or sizes is not None,
         "AttachStdout": True,
         "AttachStderr": True,
-        "Tty": False,
+        "Tty": sizes is not None,
         "Cmd": list(argv),
         "Env": [f"{name}={value}" for name, value in (env or {}).items()],
         "WorkingDir": working_dir,
     }
     call = Call("ContainerExec", "POST", f"/containers/{quote(container, safe='')}/exec", subject, json=create)
     exec_id = str(required("ContainerExec", await connection.request_json(call), "Id"))
-    start = Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": False, "Tty": False})
-    output = _Output(on_output)
-    if stdin is None:
+    start = Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": False, "Tty": sizes is not None})
+    output = _Output(on_output, on_error, framed=sizes is None)
+    if stdin is None and sizes is None:
         async with connection.stream(start) as reply:
             await output.read(reply.chunks())
     else:
         async with connection.upgrade(start) as upgraded:
             with one_error():
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_feed, upgraded, stdin)
+                    tasks.start_soon(partial(_feed, upgraded, stdin or b"", ends=sizes is None))
+                    if sizes is not None:
+                        tasks.start_soon(_resize, connection, exec_id, sizes)
                     await output.read(upgraded.chunks())
                     tasks.cancel_scope.cancel()  # the program has ended, whatever of its input is still to come
     return ExecResult(
@@ -100,19 +108,36 @@ async def container_exec(
 
 
 class _Output:
-    def __init__(self, on_output: OnOutput | None) -> None:
+    def __init__(self, on_output: OnOutput | None, on_error: OnOutput | None, *, framed: bool) -> None:
         self.stdout: list[bytes] = []
         self.stderr: list[bytes] = []
         self._on_output = on_output
+        self._on_error = on_error
+        self._framed = framed
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
-        async for stream, data in demultiplexed(chunks):
-            (self.stderr if stream == STDERR else self.stdout).append(data)
-            if self._on_output:
-                self._on_output(data)
+        if self._framed:
+            async for stream, data in demultiplexed(chunks):
+                self._take(data, is_error=stream == STDERR)
+        else:
+            async for data in chunks:
+                self._take(data, is_error=False)
+
+    def _take(self, data: bytes, *, is_error: bool) -> None:
+        if not self._on_error:
+            (self.stderr if is_error else self.stdout).append(data)
+        listener = self._on_error if is_error and self._on_error else self._on_output
+        if listener:
+            listener(data)
 
 
-async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes) -> None:
+async def _resize(connection: Connection, exec_id: str, sizes: Sizes) -> None:
+    async for rows, columns in sizes:
+        with suppress(ApiError):  # it has ended
+            await connection.request(Call("ExecResize", "POST", f"/exec/{exec_id}/resize", params={"h": str(rows), "w": str(columns)}))
+
+
+async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes, *, ends: bool) -> None:
     """Send all of `stdin`, unless the far side closes before: whether the program has ended then, or the connection, its output tells."""
     try:
         async for data in _pieces(stdin):
@@ -120,8 +145,9 @@ async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes) -> None
                 await upgraded.send(data)
             except ConnectionLost:
                 return
-        with suppress(ConnectionLost):
-            await upgraded.send_eof()
+        if ends:
+            with suppress(ConnectionLost):
+                await upgraded.send_eof()
     finally:
         if not isinstance(stdin, bytes):
             await end(stdin)

@@ -20,7 +20,7 @@ from kindasync.node._files import File, only_file, tar_of, tar_stream
 _UNWRITABLE = ("/tmp/", "/run/", "/var/run/", "/dev/", "/proc/", "/sys/")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kindasync.docker.execs import ExecResult, OnOutput
+    from kindasync.docker.execs import ExecResult, OnOutput, Sizes
 
 
 def normal(path: str) -> str:
@@ -50,16 +50,22 @@ class Node:
         stdin: bytes | AsyncIterator[bytes] | None = None,
         check: bool = True,
         on_output: OnOutput | None = None,
+        on_error: OnOutput | None = None,
+        sizes: Sizes | None = None,
     ) -> ExecResult:
         """Run a program (no shell) in the node to its end.
 
+        Shape: `on_output` gets each piece of output as it comes, of stderr too, unless `on_error` gets those: then nothing is kept for
+        the result. With `sizes`, the rows and columns of a terminal as they change, the program has one.
         Raises: ExecFailed for another exit code than 0, unless `check` is False; EngineError.
         Cancellation: ends the waiting; the program runs on.
         """
         from kindasync.docker.execs import container_exec
 
         async with self._connected() as connection:
-            result = await container_exec(connection, self.id, argv, env=env, stdin=stdin, on_output=on_output)
+            result = await container_exec(
+                connection, self.id, argv, env=env, stdin=stdin, on_output=on_output, on_error=on_error, sizes=sizes
+            )
         if check and result.exit_code:
             raise ExecFailed(self.name, argv, result.exit_code, result.tail())
         return result

@@ -413,8 +413,13 @@ class FakeEngine:
             gone.cancel()
 
     async def _hijacked(self, request: Received, fault: _Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stdin = await reader.read() if not fault else b""
         exec_id = request.path.split("/")[2]
+        if fault:
+            stdin = b""
+        elif self._routes.has_terminal(exec_id):
+            stdin = await reader.readuntil(b"\x04")
+        else:
+            stdin = await reader.read()
         async with aclosing(self._pieces(self._routes.exec_output(exec_id, stdin), fault)) as pieces:
             async for piece in pieces:
                 writer.write(piece)

@@ -209,6 +209,8 @@ class Routes:
             "container": container,
             "argv": request.json["Cmd"],
             "stdin": bool(request.json.get("AttachStdin")),
+            "tty": bool(request.json.get("Tty")),
+            "size": (0, 0),
             "env": {**container.env, **environment},
             "working_dir": request.json.get("WorkingDir") or "/",
             "running": False,
@@ -227,6 +229,10 @@ class Routes:
             return Answer(status=101, hijack=True, headers=headers, stream=None)
         return Answer(stream=self.exec_output(exec_id, b""), headers=headers)
 
+    def has_terminal(self, exec_id: str) -> bool:
+        """Whether the program of an exec has a terminal."""
+        return bool(self._exec(exec_id)["tty"])
+
     async def exec_output(self, exec_id: str, stdin: bytes) -> AsyncGenerator[bytes, None]:
         """Run the program of an exec, and give its output in frames."""
         execution = self._exec(exec_id)
@@ -235,7 +241,7 @@ class Routes:
         result = self._run(execution, stdin)
         for stream, data in ((1, result.stdout), (2, result.stderr)):
             if data:
-                yield frame(stream, data)
+                yield data if execution["tty"] else frame(stream, data)
         watcher = container.watch()
         while result.hangs and container.running:
             await watcher.wait()
@@ -250,11 +256,18 @@ class Routes:
             return program(execution["container"], argv, stdin)
         if argv[0] == "env":
             return ProgramResult(stdout="".join(f"{name}={value}\n" for name, value in execution["env"].items()).encode())
+        if argv == ["stty", "size"]:
+            return ProgramResult(stdout="{} {}\r\n".format(*execution["size"]).encode())
         if argv[0] == "pwd":
             return ProgramResult(stdout=f"{execution['working_dir']}\n".encode())
         why = f'exec: "{argv[0]}": executable file not found in $PATH'
         text = f"OCI runtime exec failed: exec failed: unable to start container process: {why}: unknown\r\n"
         return ProgramResult(exit_code=self._state.profile.program_missing, stdout=text.encode())
+
+    @_route("ExecResize", "POST", "/exec/*/resize")
+    def _exec_resize(self, request: Received, exec_id: str) -> Answer:
+        self._exec(exec_id)["size"] = (int(request.param("h")), int(request.param("w")))
+        return Answer()
 
     @_route("ExecInspect", "GET", "/exec/*/json")
     def _exec_inspect(self, request: Received, exec_id: str) -> Answer:

@@ -53,6 +53,41 @@ async def test_output_is_framed_in_a_container_with_a_terminal_too(lab: Lab) -> 
     assert (result.stdout, result.stderr) == (b"out\n", b"err\n")
 
 
+async def test_a_program_with_a_terminal(lab: Lab) -> None:
+    """Of the size that it is given; its input ends when the user says so."""
+    container = await lab.running()
+    sized = anyio.Event()
+    seen: list[bytes] = []
+
+    async def sizes() -> AsyncIterator[tuple[int, int]]:
+        yield 33, 101
+        sized.set()
+
+    async def typed() -> AsyncIterator[bytes]:
+        await sized.wait()
+        yield b"it\n\x04"
+
+    script = lab.bash('read line; echo "got $line"; stty size; exit 3', exit_code=3, stdout=b"got it\r\n33 101\r\n")
+    result = await container_exec(lab.connection, container.id, script, stdin=typed(), sizes=sizes(), on_output=seen.append)
+
+    assert result.exit_code == 3
+    assert result.stdout.endswith(b"got it\r\n33 101\r\n")
+    assert b"".join(seen) == result.stdout
+
+
+async def test_output_that_is_handed_on(lab: Lab) -> None:
+    """Each stream to its own listener; nothing is kept."""
+    container = await lab.running()
+    out: list[bytes] = []
+    err: list[bytes] = []
+
+    script = lab.bash("echo out; echo err >&2", stdout=b"out\n", stderr=b"err\n")
+    result = await container_exec(lab.connection, container.id, script, on_output=out.append, on_error=err.append)
+
+    assert (b"".join(out), b"".join(err)) == (b"out\n", b"err\n")
+    assert (result.stdout, result.stderr) == (b"", b"")
+
+
 async def test_arguments_go_to_no_shell(lab: Lab) -> None:
     """They arrive as they are."""
     container = await lab.running()

@@ -1,0 +1,136 @@
+"""kindasync exec and kindasync kubectl: programs of a node, with the user's terminal, or stdin and stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from kindasync.cli import _options, _terminal
+from kindasync.cli._kubectl import arranged
+from kindasync.cli._running import run
+from kindasync.errors import ClusterError, KindasyncError
+
+if TYPE_CHECKING:
+    from kindasync.node import Node
+
+ADMIN = "/etc/kubernetes/admin.conf"
+CLEAN_UP_S = 10.0
+_PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@click.command("exec", context_settings=_PASSED_ON)
+@_options.name
+@click.option("--node", "node_name", help="The node. [default: the first control plane]")
+@click.option("-i", "--interactive", is_flag=True, help="Give the program what comes on stdin.")
+@click.option("-t", "--tty", is_flag=True, help="Give the program this terminal.")
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool, program: tuple[str, ...]) -> int:
+    """Run a program in a node, and end with its exit code. No shell is in between.
+
+    \b
+    kindasync exec crictl images
+    kindasync exec --name ci --node ci-worker -it bash
+    """
+    if tty and not _terminal.has_terminal():
+        raise click.UsageError("-t needs a terminal, as stdin and as stdout")
+
+    async def operation() -> int:
+        node = await _node(name, node_name)
+        return await _run_in(node, program, reads=interactive, has_terminal=tty)
+
+    return run(operation)
+
+
+@click.command("kubectl", context_settings=_PASSED_ON)
+@click.option(
+    "--name", envvar="KIND_CLUSTER_NAME", default="kind", show_default=True, help="The cluster's name; before kubectl's own arguments."
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kubectl(name: str, arguments: tuple[str, ...]) -> int:
+    """Run kubectl in the first control plane, as the cluster's administrator: no kubectl is needed on this machine.
+
+    Files that -f, -k and the like name are put into the node for it.
+
+    \b
+    kindasync kubectl get pods -A
+    kindasync kubectl --name ci apply -f app.yaml
+    kindasync kubectl exec -it web -- sh
+    """
+    directory = f"/kind/kubectl-{token_hex(4)}"
+    call = arranged(arguments, directory)
+    has_terminal = _terminal.has_terminal()
+
+    async def operation() -> int:
+        node = await _node(name, None)
+        async with _uploaded(node, directory, call.uploads):
+            return await _run_in(
+                node,
+                ["kubectl", *call.argv],
+                env={"KUBECONFIG": ADMIN},
+                reads=call.reads,
+                has_terminal=has_terminal,
+            )
+
+    return run(operation)
+
+
+async def _node(cluster: str, name: str | None) -> Node:
+    from kindasync.cluster import Cluster
+    from kindasync.config import Role
+
+    nodes = (await Cluster.get(cluster)).nodes
+    for node in nodes:
+        if node.name == name or (not name and node.role is Role.CONTROL_PLANE):
+            return node
+    raise ClusterError(
+        f'cluster "{cluster}" has no node {name}', why=f"its nodes are {', '.join(node.name for node in nodes)}", hint="name one of those"
+    )
+
+
+async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | None = None, reads: bool, has_terminal: bool) -> int:
+    """Run a program until it ends; its exit code."""
+    with _terminal.raw() if has_terminal else nullcontext():
+        result = await node.exec(
+            argv,
+            env={**(env or {}), **({"TERM": os.environ.get("TERM", "xterm")} if has_terminal else {})},
+            stdin=_terminal.incoming() if reads or has_terminal else None,
+            check=False,
+            on_output=_terminal.written_to(sys.stdout.buffer),
+            on_error=_terminal.written_to(sys.stderr.buffer),
+            sizes=_terminal.sizes() if has_terminal else None,
+        )
+    return result.exit_code
+
+
+@asynccontextmanager
+async def _uploaded(node: Node, directory: str, uploads: Mapping[str, Path]) -> AsyncIterator[None]:
+    """Have files, and what is in directories, in the node for as long as the context is open, for root alone."""
+    from kindasync.node._files import File
+
+    files = {
+        f"{place}/{path.relative_to(root)}" if root.is_dir() else place: File(content=path.read_bytes(), mode=0o600)
+        for place, root in uploads.items()
+        for path in (root.rglob("*") if root.is_dir() else [root])
+        if path.is_file()
+    }
+    if not files:
+        yield
+        return
+    await node.put(files)
+    try:
+        yield
+    finally:
+        removed = False
+        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(KindasyncError):
+            await node.exec(["rm", "-rf", directory])
+            removed = True
+        if not removed:
+            click.echo(f"note: {directory} is left in node {node.name}", err=True)

@@ -1,0 +1,75 @@
+"""What kubectl's arguments mean when it runs in a node: which local files it needs there, and whether it reads stdin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+# Flags whose values are files of whoever calls; several, with commas between, for the first four.
+_FILES = ("-f", "--filename", "-k", "--kustomize", "--from-file", "--from-env-file", "--patch-file", "--cert", "--key")
+_LISTS = _FILES[:4]
+_GLUED = re.compile(r"(-[fk])=?(.+)")
+_FOLLOWING = "logs"  # where -f is no file
+_LOCAL = {
+    "port-forward": "its port would be the node's: extraPortMappings publish a NodePort, and Python has Cluster.port_forward",
+    "proxy": "its port would be the node's: the kubeconfig names an address that this machine reaches",
+    "cp": "its files would be the node's: use exec with tar, as in kubectl exec POD -- tar -c DIRECTORY",
+    "edit": "there is no editor in a node: use get -o yaml, and apply -f -",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Shape: `uploads` by their place in the node; `reads`: whether it reads stdin."""
+
+    argv: tuple[str, ...]
+    uploads: dict[str, Path]
+    reads: bool
+
+
+def arranged(arguments: Sequence[str], directory: str) -> Call:
+    """kubectl's arguments, with files that are here, on this machine, replaced by their place below `directory` in the node.
+
+    A path that is not here may be one of the node's. Raises: UsageError for what is of no use in a node.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own = list(arguments[:end])
+    for verb, why in _LOCAL.items():
+        if verb in own[:1]:
+            raise click.UsageError(f"kubectl {verb} cannot run in a node: {why}")
+    uploads: dict[str, Path] = {}
+
+    def there(path: str) -> str:
+        here = Path(path)
+        if not path or path == "-" or not here.exists():
+            return path
+        place = f"{directory}/{len(uploads)}/{here.resolve().name}"
+        uploads[place] = here
+        return place
+
+    def value(flag: str, text: str) -> str:
+        if flag in _LISTS:
+            return ",".join(map(there, text.split(",")))
+        key, equals, path = text.rpartition("=") if flag == "--from-file" else ("", "", text)
+        return f"{key}{equals}{there(path)}"
+
+    files = () if _FOLLOWING in own else _FILES
+    argv: list[str] = []
+    rest = iter(own)
+    for argument in rest:
+        flag, equals, text = argument.partition("=")
+        glued = _GLUED.fullmatch(argument)
+        if argument in files:
+            argv += [argument, value(argument, next(rest, ""))]
+        elif equals and flag in files:
+            argv.append(f"{flag}={value(flag, text)}")
+        elif glued and glued[1] in files:
+            argv.append(f"{glued[1]}={value(glued[1], glued[2])}")
+        else:
+            argv.append(argument)
+    reads = any(re.fullmatch(r"-|.*=-|-f-|--stdin(=true)?|-(i|it|ti)", argument) for argument in own) or "attach" in own[:1]
+    return Call((*argv, *arguments[end:]), uploads, reads)
