@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from kindasync.cli import _options
+from kindasync.cli._output import show
 from kindasync.cli._running import run
 
 
@@ -18,7 +17,7 @@ def doctor(output: str | None) -> None:
 
     findings = run(examine)
     if output:
-        click.echo(json.dumps([finding.to_json() for finding in findings]))
+        show([finding.to_json() for finding in findings], output)
     else:
         width = max(len(finding.name) for finding in findings)
         marks = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from kindasync.cli import _options
+from kindasync.cli._output import show
 from kindasync.cli._running import run
 
 
@@ -32,7 +31,7 @@ def gc(dry_run: bool, older_than_s: float | None, output: str | None) -> None:
 
     leftovers = run(lambda: gc(older_than_s=older_than_s, dry_run=dry_run))
     if output:
-        click.echo(json.dumps([leftover.to_json() for leftover in leftovers]))
+        show([leftover.to_json() for leftover in leftovers], output)
         return
     for leftover in leftovers:
         of = f" of cluster {leftover.cluster}" if leftover.cluster and leftover.kind != "directory" else ""

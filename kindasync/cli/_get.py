@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kindasync import go_yaml
 from kindasync.cli import _options
+from kindasync.cli._output import WIDE, YAML, show, show_columns
 from kindasync.cli._running import run
+
+if TYPE_CHECKING:
+    from kindasync.cluster._nodes import ListedNode
 
 
 @click.command("clusters")
-@_options.output
+@_options.output_or_wide
 def get_clusters(output: str | None) -> None:
     """Print the names of all clusters, those of the kind program included."""
     from kindasync.cluster import Cluster
+    from kindasync.cluster._nodes import list_nodes
 
+    if output == WIDE:
+        nodes = run(lambda: list_nodes(None))
+        show_columns(
+            ("NAME", "NODES", "RUNNING", "IMAGE"), *(_summary(name, [*of]) for name, of in groupby(nodes, lambda node: node.cluster))
+        )
+        return
     names = run(Cluster.list)
     if output:
-        click.echo(json.dumps(names))
+        show(names, output)
     elif names:
         click.echo("\n".join(names))
     else:
@@ -31,21 +43,19 @@ def get_clusters(output: str | None) -> None:
 @click.command("nodes")
 @_options.name
 @click.option("-A", "--all-clusters", is_flag=True, help="The nodes of all clusters.")
-@_options.output
+@_options.output_or_wide
 def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
     """Print the names of a cluster's nodes."""
     from kindasync.cluster._nodes import list_nodes
 
     nodes = run(lambda: list_nodes(None if all_clusters else name))
-    if output:
-        click.echo(
-            json.dumps(
-                [
-                    {"name": node.name, "cluster": node.cluster, "role": node.role, "state": node.state, "image": node.image}
-                    for node in nodes
-                ]
-            )
+    if output == WIDE:
+        show_columns(
+            ("NAME", "CLUSTER", "ROLE", "STATE", "ADDRESS", "IMAGE"),
+            *((node.name, node.cluster, node.role, node.state, node.address or "<none>", node.image) for node in nodes),
         )
+    elif output:
+        show([asdict(node) for node in nodes], output)
     elif nodes:
         click.echo("\n".join(node.name for node in nodes))
     else:
@@ -59,7 +69,7 @@ def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
 def get_kubeconfig(name: str, internal: bool, output: str | None) -> None:
     """Print a cluster's kubeconfig."""
     document = _kubeconfig(name, internal)
-    click.echo(json.dumps(document) if output else go_yaml.dump(document), nl=bool(output))
+    show(document, output or YAML)
 
 
 @click.command("kubeconfig")
@@ -73,6 +83,10 @@ def export_kubeconfig(name: str, internal: bool, kubeconfig: Path | None) -> Non
     document = _kubeconfig(name, internal)
     path = add(document, kubeconfig)
     click.echo(f'Set kubectl context to "{document["current-context"]}" in {path}', err=True)
+
+
+def _summary(name: str, nodes: Sequence[ListedNode]) -> tuple[object, ...]:
+    return name, len(nodes), sum(node.state == "running" for node in nodes), nodes[0].image
 
 
 def _kubeconfig(name: str, internal: bool) -> dict[str, Any]:

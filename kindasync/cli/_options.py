@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kindasync.cli._output import JSON, WIDE, YAML
 from kindasync.config import DEFAULT_NAME
 from kindasync.config._duration import duration_s
 from kindasync.errors import KindasyncError
@@ -51,7 +52,10 @@ wait = click.option(
     show_default=True,
     help="How long to wait until the cluster is ready; 0s: not at all.",
 )
-output = click.option("-o", "--output", type=click.Choice(["json"]), help="Print JSON.")
+output = click.option("-o", "--output", type=click.Choice([JSON, YAML]), help="Print a document for programs.")
+output_or_wide = click.option(
+    "-o", "--output", type=click.Choice([JSON, YAML, WIDE]), help="Print a document for programs, or more columns for people."
+)
 internal = click.option("--internal", is_flag=True, help="Use the address inside the nodes' network instead of the one on this host.")
 
 

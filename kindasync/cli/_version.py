@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from kindasync.cli import _options
 from kindasync.cli._main import KIND, Settings
+from kindasync.cli._output import show
 from kindasync.cli._running import run
 
 KIND_VERSION = "0.33.0"  # of the kind program whose commands, flags and documents ours are: the one to compare with
@@ -33,7 +33,7 @@ def version(context: click.Context, output: str | None) -> None:
     settings: Settings = context.obj
     own = f"v{__version__} python{platform.python_version()} {platform.system().lower()}/{platform.machine()}"
     if output:
-        click.echo(json.dumps({"version": __version__, "python": platform.python_version(), **_default_image()}))
+        show({"version": __version__, "python": platform.python_version(), **_default_image()}, output)
     elif settings.quiet:
         click.echo(KIND_VERSION if as_kind else __version__)
     else:

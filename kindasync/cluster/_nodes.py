@@ -10,13 +10,14 @@ from kindasync.docker import Engine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedNode:
-    """A node in a list. `role` is control-plane, worker or external-load-balancer; `state` is its container's."""
+    """A node in a list. `role` is control-plane, worker or external-load-balancer; `state` is its container's; `address` "" if it has none now."""
 
     name: str
     cluster: str
     role: str
     state: str
     image: str
+    address: str
 
 
 async def list_nodes(cluster: str | None, *, engine: Engine | str | None = None) -> list[ListedNode]:
@@ -24,7 +25,14 @@ async def list_nodes(cluster: str | None, *, engine: Engine | str | None = None)
     async with Engine.of(engine).connect() as connection:
         names = await clusters(connection) if cluster is None else (cluster,)
         return [
-            ListedNode(name=container.name, cluster=name, role=str(role_of(container)), state=container.state, image=container.image)
+            ListedNode(
+                name=container.name,
+                cluster=name,
+                role=str(role_of(container)),
+                state=container.state,
+                image=container.image,
+                address=next((at.ipv4_address or at.ipv6_address for at in container.attachments), ""),
+            )
             for name in names
             for container in await members(connection, name)
         ]

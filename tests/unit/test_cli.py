@@ -328,6 +328,12 @@ def test_get_clusters(run: Run) -> None:
 
     assert run("get", "clusters") == Ran(0, "a\nb\n", "")
     assert run("get", "clusters", "-o", "json") == Ran(0, '["a", "b"]\n', "")
+    assert run("get", "clusters", "-o", "yaml") == Ran(0, "- a\n- b\n", "")
+    assert run("get", "clusters", "-o", "wide").out.splitlines() == [
+        "NAME   NODES   RUNNING   IMAGE",
+        f"a      1       1         {IMAGE}",
+        f"b      1       1         {IMAGE}",
+    ]
 
 
 def test_get_nodes(run: Run) -> None:
@@ -338,8 +344,12 @@ def test_get_nodes(run: Run) -> None:
     assert run("get", "nodes", "--name", "a") == Ran(0, "a-control-plane\n", "")
     assert run("get", "nodes", "-A") == Ran(0, "a-control-plane\nb-control-plane\n", "")
     assert run("get", "nodes", "--name", "none") == Ran(0, "", 'No kind nodes found for cluster "none".\n')
-    assert json.loads(run("get", "nodes", "--name", "a", "-o", "json").out) == [
-        {"name": "a-control-plane", "cluster": "a", "role": "control-plane", "state": "running", "image": IMAGE}
+    (node,) = json.loads(run("get", "nodes", "--name", "a", "-o", "json").out)
+    address = node.pop("address")
+    assert node == {"name": "a-control-plane", "cluster": "a", "role": "control-plane", "state": "running", "image": IMAGE}
+    assert [line.split() for line in run("get", "nodes", "-n", "a", "-o", "wide").out.splitlines()] == [
+        ["NAME", "CLUSTER", "ROLE", "STATE", "ADDRESS", "IMAGE"],
+        ["a-control-plane", "a", "control-plane", "running", address, IMAGE],
     ]
 
 
