@@ -182,6 +182,14 @@ class ApiServerUp(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KubeadmPhase(Timed):
+    """A phase of kubeadm has ended: it prints the name of another one, or has ended itself."""
+
+    stage: ClassVar[str] = "kubeadm"
+    phase: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlaneUp(Timed):
     """kubeadm has finished: the control plane is as it left it."""
 

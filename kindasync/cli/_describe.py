@@ -41,6 +41,8 @@ def describe(event: events.Event) -> str | None:
             return f"the API server answers at {event.server}"
         case events.NodeJoined():
             return "joined the cluster"
+        case events.KubeadmPhase():
+            return f"kubeadm: {event.phase}"
         case events.ControlPlaneUp():
             return "control plane initialised"
         case events.ManifestApplied():

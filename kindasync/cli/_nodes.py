@@ -22,9 +22,17 @@ from kindasync.cli._running import run
 )
 @_options.wait
 @_options.events
+@_options.timings
 @click.pass_obj
 def add_node(
-    settings: Settings, name: str, role: str | None, image: str, config_path: str | None, wait_s: float, events_format: str | None
+    settings: Settings,
+    name: str,
+    role: str | None,
+    image: str,
+    config_path: str | None,
+    wait_s: float,
+    events_format: str | None,
+    timings: bool,
 ) -> None:
     """Add a node to a cluster that is there, and print its name. It has the first name that is free.
 
@@ -36,7 +44,9 @@ def add_node(
     from kindasync.cluster import add_node
 
     config = _options.text_of(config_path) if config_path else None
-    with listener(f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener(
+        f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings
+    ) as on_event:
         node = run(lambda: add_node(name, role=role, config=config, image=image, wait_s=wait_s, on_event=on_event))
     if events_format is None:
         click.echo(node.name)
@@ -48,13 +58,16 @@ def add_node(
 @click.option("--timeout", "timeout_s", type=_options.Duration(), default="2m", show_default=True, help="How long pods have time to leave.")
 @click.option("--force", is_flag=True, help="Remove it also with pods that nobody would make again, or that cannot be evicted in time.")
 @_options.events
+@_options.timings
 @click.pass_obj
-def remove_node(settings: Settings, node: str, name: str, timeout_s: float, force: bool, events_format: str | None) -> None:
+def remove_node(settings: Settings, node: str, name: str, timeout_s: float, force: bool, events_format: str | None, timings: bool) -> None:
     """Drain a node, and remove it from its cluster.
 
     Pods are evicted as PodDisruptionBudgets allow; those of DaemonSets end with the node.
     """
     from kindasync.cluster import remove_node
 
-    with listener(f'Removing node {node} from cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener(
+        f'Removing node {node} from cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings
+    ) as on_event:
         run(lambda: remove_node(name, node, timeout_s=timeout_s, force=force, on_event=on_event))

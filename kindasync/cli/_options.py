@@ -44,6 +44,7 @@ kubeconfig = click.option(
 events = click.option(
     "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
 )
+timings = click.option("--timings", is_flag=True, help="At the end, print how long each stage took.")
 wait = click.option(
     "--wait",
     "wait_s",

@@ -15,6 +15,8 @@ import click
 
 from kindasync import events
 from kindasync.cli._describe import bytes_text, describe
+from kindasync.cli._output import show_columns
+from kindasync.cli._timings import rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,8 +26,26 @@ Listener = Callable[[events.Event], None]
 
 
 @contextmanager
-def listener(title: str, *, as_json: bool, quiet: bool) -> Iterator[Listener | None]:
-    """A listener for one operation's events. JSON lines go to stdout; everything for people goes to stderr."""
+def listener(title: str, *, as_json: bool, quiet: bool, timings: bool = False) -> Iterator[Listener | None]:
+    """A listener for one operation's events. JSON lines go to stdout; everything for people goes to stderr. `timings`: a table at the end."""
+    seen: list[events.Event] = []
+    with _shown(title, as_json=as_json, quiet=quiet) as show:
+        if not timings:
+            yield show
+        else:
+
+            def see(event: events.Event) -> None:
+                seen.append(event)
+                if show:
+                    show(event)
+
+            yield see
+    if timings:
+        show_columns(*rows(seen), err=True)
+
+
+@contextmanager
+def _shown(title: str, *, as_json: bool, quiet: bool) -> Iterator[Listener | None]:
     if as_json:
         yield _json_lines
     elif quiet:
@@ -33,6 +53,12 @@ def listener(title: str, *, as_json: bool, quiet: bool) -> Iterator[Listener | N
     elif is_fancy(sys.stderr, os.environ):
         with _Live(title) as live:
             yield live.see
+    elif os.environ.get("GITHUB_ACTIONS") == "true":  # which folds what is between the two
+        click.echo(f"::group::{title}", err=True)
+        try:
+            yield _plain_lines
+        finally:
+            click.echo("::endgroup::", err=True)
     else:
         click.echo(title, err=True)
         yield _plain_lines

@@ -13,12 +13,13 @@ from kindasync.cli._running import run
 @click.command("stop")
 @_options.name
 @_options.events
+@_options.timings
 @click.pass_obj
-def stop_cluster(settings: Settings, name: str, events_format: str | None) -> None:
+def stop_cluster(settings: Settings, name: str, events_format: str | None, timings: bool) -> None:
     """Stop a cluster's nodes; "start" brings them back, with all that is in them. Nodes that do not run stay as they are."""
     from kindasync.cluster import stop
 
-    with listener(f'Stopping cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener(f'Stopping cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
         run(lambda: stop(name, on_event=on_event))
 
 
@@ -26,10 +27,11 @@ def stop_cluster(settings: Settings, name: str, events_format: str | None) -> No
 @_options.name
 @_options.wait
 @_options.events
+@_options.timings
 @click.pass_obj
-def start_cluster(settings: Settings, name: str, wait_s: float, events_format: str | None) -> None:
+def start_cluster(settings: Settings, name: str, wait_s: float, events_format: str | None, timings: bool) -> None:
     """Start a stopped cluster's nodes, and wait until all are Ready."""
     from kindasync.cluster import start
 
-    with listener(f'Starting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener(f'Starting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
         run(lambda: start(name, wait_s=wait_s, on_event=on_event))

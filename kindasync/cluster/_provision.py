@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.config import ProxyMode, Role
 from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import Container
-from kindasync.docker.execs import ExecResult, container_exec
+from kindasync.docker.execs import ExecResult, OnOutput, container_exec
 from kindasync.docker.system import EngineFacts
 from kindasync.errors import ClusterError, ExecFailed, NodeError, NotReady, leaves, redacted
 from kindasync.node import PausedNode
@@ -39,6 +40,7 @@ KUBEADM_S = 240.0  # longer than its own waits
 LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
+_PHASE = re.compile(rb"\[(?!init|preflight|join)([a-z][a-z-]*)\] ")
 SHARED_KEYS = tuple(
     f"{_KUBERNETES}/pki/{name}"
     for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub")
@@ -268,15 +270,41 @@ async def _found_etcd(run: Run, node: NodePlan, container: Container, documents:
 
 async def run_program(run: Run, container: Container, argv: Sequence[str]) -> None:
     """Run a program, such as kubeadm, in a node. Raises: ExecFailed with its last lines; NotReady after KUBEADM_S."""
-    result = await _exec(run, container, argv)
+    phases = _Phases(run, container.name)
+    result = await _exec(run, container, argv, phases.feed)
+    phases.end()
     if result.exit_code:
         raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
 
 
-async def _exec(run: Run, container: Container, argv: Sequence[str]) -> ExecResult:
+class _Phases:
+    """Tells of kubeadm's phases: its lines begin with their names, as in "[certs] Generating …"."""
+
+    def __init__(self, run: Run, node: str) -> None:
+        self._run = run
+        self._node = node
+        self._began = run.bus.elapsed_s()
+        self._phase = ""
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            named = _PHASE.match(line)
+            if named and named[1].decode() != self._phase:
+                self.end()
+                self._phase = named[1].decode()
+
+    def end(self) -> None:
+        if self._phase:
+            self._run.emit(events.KubeadmPhase, node=self._node, since=self._began, phase=self._phase)
+        self._began = self._run.bus.elapsed_s()
+
+
+async def _exec(run: Run, container: Container, argv: Sequence[str], on_output: OnOutput | None = None) -> ExecResult:
     try:
         with anyio.fail_after(KUBEADM_S):
-            return await container_exec(run.connection, container.id, argv)
+            return await container_exec(run.connection, container.id, argv, on_output=on_output)
     except TimeoutError as error:
         raise NotReady(f'"{" ".join(argv)}" in node {container.name}', "it has not ended", after_s=KUBEADM_S, hint=LOOK) from error
 

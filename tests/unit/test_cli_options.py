@@ -119,6 +119,7 @@ DESCRIBED = [
     (events.RuntimeReady(duration_s=1), "containerd is ready"),
     (events.ApiServerUp(server="https://127.0.0.1:20001", duration_s=1), "the API server answers at https://127.0.0.1:20001"),
     (events.NodeJoined(duration_s=1), "joined the cluster"),
+    (events.KubeadmPhase(duration_s=1, phase="certs"), "kubeadm: certs"),
     (events.ControlPlaneUp(duration_s=1), "control plane initialised"),
     (events.ManifestApplied(manifest="default-cni.yaml", duration_s=1), "created the objects of default-cni.yaml"),
     (events.ReadinessObserved(subject="node demo-worker", state="registered"), "node demo-worker: registered"),

@@ -71,6 +71,25 @@ async def test_each_stage_is_told_in_order(fake: FakeEngine) -> None:
     assert seen.names[-1] == "ClusterReady"
 
 
+async def test_each_phase_of_kubeadm_is_told(fake: FakeEngine) -> None:
+    """Those that write files, before the boot, and those that need the API server."""
+    kubeadm = fake.node.programs["kubeadm"]
+
+    def talking(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        kubeadm(container, argv, stdin)
+        return ProgramResult(
+            stdout=b"[init] Using Kubernetes\n[certs] CA\n[certs] more\n\t[WARNING X]: no\n[addons] Applied\n[addons] Applied"
+        )
+
+    fake.node.programs["kubeadm"] = talking
+    seen = Recording()
+
+    await create(fake, on_event=seen.keep)
+
+    phases = [(event.node, event.phase) for event in seen if isinstance(event, told.KubeadmPhase)]
+    assert phases == [(NODE, "certs"), (NODE, "addons")] * 2
+
+
 async def test_each_stage_says_how_long_it_took(fake: FakeEngine) -> None:
     """An event that ends a stage has its duration; only what is observed, repeated or just so has none. Times never go back."""
     seen = Recording()

@@ -17,6 +17,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 import pytest
 
 from kindasync import events
+from kindasync.cli._main import main
 from kindasync.cli._progress import Listener, _Live, is_fancy, listener
 from kindasync.testing import FakeEngine
 
@@ -208,3 +209,32 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:
     assert len([line for line in lines if 'Creating cluster "demo"' in line]) == 1
     assert [line.split()[:2] for line in lines[-3:]] == [["✓", "demo"], ["✓", NODE], []]
     assert fake.containers == {}
+
+
+# -- what is around it
+
+
+def test_timings(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the end, on stderr, however else events are shown: each stage of each node, in the order in which they began."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+
+    code = main(["create", "cluster", "--name", "demo", "--events", "json", "--timings"])
+
+    table = [line.split() for line in capsys.readouterr().err.splitlines() if not line.startswith("Set kubectl")]
+    assert (code, table[0]) == (0, ["NODE", "STAGE", "UNTIL", "BEGAN", "TOOK"])
+    assert ["demo-control-plane", "boot", "NodeBooted"] in [row[:3] for row in table]
+    began = [float(row[-4]) for row in table[1:] if row[-1:] == ["s"]]
+    assert began == sorted(began)
+
+
+def test_github_actions_folds_progress(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is between the two commands; not what is said afterwards."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+
+    main(["create", "cluster", "--name", "demo"])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == '::group::Creating cluster "demo" …'
+    assert "is ready after" in lines[lines.index("::endgroup::") - 1]
+    assert lines[lines.index("::endgroup::") + 1].startswith("Set kubectl context")
