@@ -338,9 +338,8 @@ def test_clusters_can_be_kept(pytester: pytest.Pytester, fake: FakeEngine) -> No
     assert not (pytester.path / ".local/state/kindasync/leases").exists()
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
-    """Those alone that such a test had, and as the ini file says; the report of the test says how to look at it."""
+def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """Those alone that such a test had, whichever worker ran it, and as the ini file says; the report of the test says how to look at it."""
     pytester.makeini("[pytest]\nkind_keep_on_failure = true\nkind_name = mine\n")
     pytester.makepyfile(
         """
@@ -352,7 +351,7 @@ def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: F
         """
     )
 
-    result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, *options)
+    result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-n", "2")
 
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", "it will be kept; *", 'cluster "mine" was kept; *'])
@@ -399,33 +398,15 @@ def test_a_cluster_that_cannot_be_deleted_fails_the_run(pytester: pytest.Pyteste
 
 
 def test_workers_share_one_cluster(pytester: pytest.Pytester, fake: FakeEngine) -> None:
-    """Whichever asks first creates it; it is gone when the run is over."""
+    """Whichever asks first creates it. One that is killed, though it made it, leaves it to the others, and to the one in its place."""
     pytester.makepyfile(
         """
-        import pytest
+        import json, os, pathlib, pytest, signal
 
         @pytest.mark.parametrize("number", range(6))
         def test_it(kind_cluster, number):
-            assert kind_cluster.kubeconfig_path.exists()
-        """
-    )
-
-    with nothing_left(fake, pytester.path / ".local"):
-        result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-n", "2")
-
-    result.assert_outcomes(passed=6)
-    assert len(fake.requests_of("ContainerStart")) == 1
-
-
-def test_a_worker_that_dies_leaves_the_cluster_to_the_others(pytester: pytest.Pytester, fake: FakeEngine) -> None:
-    """The one in its place, too, uses it."""
-    pytester.makepyfile(
-        """
-        import os, pytest, signal
-
-        @pytest.mark.parametrize("number", range(6))
-        def test_it(kind_cluster, number):
-            if number == 2:
+            (lease,) = (pathlib.Path.home() / ".local/state/kindasync/leases").rglob("*.json")
+            if json.loads(lease.read_text())["maker"].split("/")[-2] == str(os.getpid()):
                 os.kill(os.getpid(), signal.SIGKILL)
         """
     )
@@ -453,7 +434,7 @@ def test_a_worker_that_dies_while_it_creates(pytester: pytest.Pytester, fake: Fa
 def maker(pytester: pytest.Pytester) -> int:
     """The process that makes the cluster."""
     (lease,) = (pytester.path / ".local/state/kindasync/leases").rglob("*.json")
-    return int(json.loads(lease.read_text())["maker"].split("/")[2])
+    return int(json.loads(lease.read_text())["maker"].split("/")[-2])
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
@@ -482,13 +463,12 @@ def test_ctrl_c_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, opti
     assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_ctrl_c_during_a_create_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
-    """Also where others wait for it."""
-    pytester.makepyfile("def test_one(kind_cluster): pass", "def test_two(kind_cluster): pass")
+def test_ctrl_c_during_a_create_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """What the Engine is at is awaited."""
+    pytester.makepyfile("def test_one(kind_cluster): pass")
     answer = fake.hold("ContainerStart")
 
-    with nothing_left(fake, pytester.path / ".local"), running(pytester, *options) as process:
+    with nothing_left(fake, pytester.path / ".local"), running(pytester) as process:
         fake.wait_request("ContainerStart")
         os.killpg(process.pid, signal.SIGINT)
         answer()
@@ -497,8 +477,7 @@ def test_ctrl_c_during_a_create_leaves_nothing(pytester: pytest.Pytester, fake: 
     assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_what_a_killed_run_left_is_removed_by_the_next(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
+def test_what_a_killed_run_left_is_removed_by_the_next(pytester: pytest.Pytester, fake: FakeEngine) -> None:
     """Nobody of it had time for anything."""
     at_work = pytester.path / "at-work"
     os.mkfifo(at_work)
@@ -514,7 +493,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(pytester: pytest.Pytester
     )
 
     with nothing_left(fake, pytester.path / ".local"):
-        with running(pytester, *options, "test_killed.py") as process:
+        with running(pytester, "test_killed.py") as process:
             at_work.read_text()
             os.killpg(process.pid, signal.SIGKILL)
         left = set(fake.containers)
