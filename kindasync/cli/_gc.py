@@ -19,9 +19,9 @@ from kindasync.cli._running import run
 )
 @_options.output
 def gc(dry_run: bool, older_than_s: float | None, output: str | None) -> None:
-    """Remove what crashed runs have left: containers, networks and directories of clusters, and of nodes, that were never finished.
+    """Remove what crashed runs have left: containers, networks and directories of clusters, and of nodes, that were never finished, and of killed runs of pytest.
 
-    Clusters that were finished, are being made, were kept by --retain, or are of the kind program, are left alone.
+    Other clusters that were finished, are being made, were kept by --retain, or are of the kind program, are left alone.
 
     \b
     kindasync gc --dry-run

@@ -378,7 +378,7 @@ async def gc(
     """Remove what crashed runs have left in the Engine, and of this user on this machine; what that is, or would be with `dry_run`.
 
     A leftover is of a run whose process has ended, and had not finished: killed while it created a cluster or added a node, or
-    inside `running`. Where that cannot be told from here, as of processes of other hosts and of containers, it is of one
+    inside `running`; or of a run of pytest that was killed. Where that cannot be told from here, as of processes of other hosts and of containers, it is of one
     that is older than `older_than_s` seconds (None: never). What finished, lives, was kept by `retain`, or was made by
     the kind program is left alone. A node that was being added is taken out of its cluster as by `remove_node`, with force.
     Raises: LeftBehind with what could not be removed; EngineError. Cancellation: ends it; the same again goes on.

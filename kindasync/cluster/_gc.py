@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kindasync.cluster import _state
+from kindasync.cluster import _leases, _state
 from kindasync.cluster._delete import Left, forget, kubeconfig_dirs, remove_containers
 from kindasync.cluster._finished import is_finished
 from kindasync.cluster._leftovers import Leftover, Seen, abandoned, cluster_of, left_containers, left_directories, left_networks
@@ -43,8 +43,11 @@ async def find(connection: Connection, *, older_than_s: float | None) -> Garbage
     }
     seen = replace(seen, fates={each: fate_of(each) for each in owners})
     finished: set[str] = set()
+    leased = _leases.left(connection.engine.url)
     for each in seen.containers:
-        if abandoned(each, seen) and each.labels[RUN_LABEL] not in finished and await is_finished(connection, each):
+        if cluster_of(each) in leased or each.labels.get(RUN_LABEL) in finished:
+            continue
+        if abandoned(each, seen) and await is_finished(connection, each):
             finished.add(each.labels[RUN_LABEL])
     seen = replace(seen, finished=finished)
     left = [*left_containers(seen)]
@@ -81,4 +84,6 @@ async def remove(connection: Connection, garbage: Garbage, bus: Bus) -> list[Lef
                     _state.remove_probe(Path(leftover.name))
         except (KindasyncError, OSError) as error:
             left.append(Left(f"{leftover.kind} {leftover.name}", error))
+    if not left:
+        await _leases.sweep(connection.engine.url)
     return left

@@ -76,7 +76,7 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
     another run, or somebody else, has the name; what `create` raises. Cancellation: that of `create`, and of waiting.
     """
     engine = Engine.of(None)
-    await _end([path for path, each in _leases() if each.engine == engine.url and has_ended(each.holder.process)])
+    await sweep(engine.url)
     path = _path(engine.url, cluster)
     async with _locked(path):
         found = _read(path)
@@ -105,6 +105,20 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
 async def end(holder: Holder, *, keep: Callable[[str], bool] | None = None) -> Ended:
     """Delete the run's clusters, on whichever Engine, but for those to keep. Cancellation: what is left is found by the next run."""
     return await _end([path for path, each in _leases() if each.holder == holder], keep=keep)
+
+
+async def sweep(engine_url: str) -> Ended:
+    """Delete what runs that have ended left on an Engine. Cancellation: ends it; the same again goes on."""
+    return await _end([path for path, _ in _left(engine_url)])
+
+
+def left(engine_url: str) -> set[str]:
+    """The clusters of an Engine whose runs have ended: finished or not, they were to be deleted."""
+    return {lease.cluster for _, lease in _left(engine_url)}
+
+
+def _left(engine_url: str) -> Iterator[tuple[Path, Lease]]:
+    return ((path, each) for path, each in _leases() if each.engine == engine_url and has_ended(each.holder.process))
 
 
 async def _end(paths: list[Path], *, keep: Callable[[str], bool] | None = None) -> Ended:
