@@ -16,8 +16,8 @@ from kindasync.node._files import only_file
 REFERENCE = "docker.io/kindasync-tests/preloaded:1"
 
 
-async def write_image_archive(path: Path, *, padding_bytes: int = 24 * 1024 * 1024) -> None:
-    """An archive of one image, REFERENCE, with a shell; made bigger by bytes that cannot be compressed."""
+async def write_image_archive(path: Path, *, reference: str = REFERENCE, padding_bytes: int = 24 * 1024 * 1024) -> None:
+    """An archive of one image with a shell; made bigger, and another than all before, by bytes that cannot be compressed."""
     async with Engine.of(None).connect() as connection:
         facts = await system_info(connection)
         container = await container_create(connection, "", ContainerSpec(image=await default_reference(connection, facts)))
@@ -31,6 +31,6 @@ async def write_image_archive(path: Path, *, padding_bytes: int = 24 * 1024 * 10
         files.add_symlink("bin/sh", "busybox")
         files.add_bytes("padding", os.urandom(padding_bytes))
     write_archive(
-        path, [ImageRecord(reference=REFERENCE, architecture=facts.architecture, layers=(Layer.of(layer),), config={"Cmd": ["/bin/sh"]})]
+        path, [ImageRecord(reference=reference, architecture=facts.architecture, layers=(Layer.of(layer),), config={"Cmd": ["/bin/sh"]})]
     )
     layer.unlink()

@@ -38,17 +38,20 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 UPSTREAM = f"kindasync-tests-{token_hex(3)}"  # a registry that the cluster has a cache of, and no other has
 MIRRORED = "registry.test"  # how image references name it
+UPSTREAMS = "docker.io/kindasync-tests/upstreams:1"  # an image that no node has: of what it has, a node asks a cache for nothing
 
 
 @pytest.fixture(scope="module")
 async def engine(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connection]:
-    """The Engine, with the image REFERENCE."""
+    """The Engine, with the images REFERENCE and UPSTREAMS."""
     archive = tmp_path_factory.mktemp("archive") / "image.tar"
-    await write_image_archive(archive, padding_bytes=1024)
     async with Engine.of(None).connect() as connection:
-        await image_load(connection, pieces_of(archive))
+        for reference in (REFERENCE, UPSTREAMS):
+            await write_image_archive(archive, reference=reference, padding_bytes=1024)
+            await image_load(connection, pieces_of(archive))
         yield connection
-        await image_remove(connection, REFERENCE)
+        for reference in (REFERENCE, UPSTREAMS):
+            await image_remove(connection, reference)
 
 
 async def pieces_of(path: Path) -> AsyncIterator[bytes]:
@@ -91,9 +94,9 @@ async def cluster(engine: Connection, started: list[events.RegistryStarted]) -> 
 
 
 @asynccontextmanager
-async def pushed(connection: Connection, reference: str) -> AsyncIterator[None]:
-    """REFERENCE, pushed under another name."""
-    await image_tag(connection, REFERENCE, reference)
+async def pushed(connection: Connection, reference: str, image: str = REFERENCE) -> AsyncIterator[None]:
+    """An image, pushed under another name."""
+    await image_tag(connection, image, reference)
     try:
         await image_push(connection, reference)
         yield
@@ -158,13 +161,15 @@ async def test_tools_and_pods_find_it(cluster: Cluster, started: list[events.Reg
 async def test_what_was_fetched_once_is_there_without_its_registry(
     engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]
 ) -> None:
-    """For other nodes, also when the cache has been started since."""
+    """For other nodes, also one that is added, and when the cache has been started since."""
     image = f"{MIRRORED}/team/app:1"
-    async with upstream(engine) as host, pushed(engine, f"{host}/team/app:1"):
+    async with upstream(engine) as host, pushed(engine, f"{host}/team/app:1", UPSTREAMS):
         await runs(cluster, "fetched-0", image, cluster.nodes[0].name)
 
     await container_restart(engine, started[0].node)
     await runs(cluster, "fetched-1", image, cluster.nodes[1].name)
+    added = await cluster.add_node()
+    await runs(cluster, "fetched-2", image, added.name)
 
 
 async def test_what_was_pushed_survives_a_stop(engine: Connection, cluster: Cluster, started: list[events.RegistryStarted]) -> None:
