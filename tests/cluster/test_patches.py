@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 import tomllib
+from typing import Any
 
 import pytest
 from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 CONFIG = """
 kind: Cluster
@@ -23,6 +24,10 @@ kubeadmConfigPatches:
   kind: ClusterConfiguration
   apiServer: {extraArgs: {event-ttl: 2h}}
   etcd: {local: {dataDir: /tmp/etcd}}
+- |
+  kind: JoinConfiguration
+  nodeRegistration: {kubeletExtraArgs: {max-pods: 44}}
+networking: {dnsSearch: [corp.example]}
 nodes:
 - kubeadmConfigPatchesJSON6902:
   - {group: kubeadm.k8s.io, version: v1beta4, kind: ClusterConfiguration, patch: '[{"op": "add", "path": "/apiServer/certSANs/-", "value": "api.example"}]'}
@@ -38,25 +43,31 @@ containerdConfigPatches:
 containerdConfigPatchesJSON6902:
 - '[{"op": "add", "path": "/debug", "value": {"level": "info"}}]'
 """
+ADDED: list[dict[str, Any]] = [{"labels": {"tier": "db"}}, {"memory": "1Gi"}]
 
 
 async def test_patches_arrive() -> None:
-    """The kubelet, the API server, etcd and containerd all run with what was patched; the cluster becomes ready."""
+    """The kubelet, the API server, etcd and containerd all run with what was patched, those of an added node, too; the cluster becomes ready."""
     async with Cluster.running(CONFIG) as cluster:
         node, _ = cluster.nodes
+        added = await cluster.add_node(config=ADDED)
         async with cluster.client() as api:
-            pods = {each.metadata.name: each.status.capacity["pods"] for each in (await CoreV1Api(api).list_node()).items}
+            nodes = {each.metadata.name: each for each in (await CoreV1Api(api).list_node()).items}
         server = (await node.exec(["pgrep", "--list-full", "kube-apiserver"])).text
         file = tomllib.loads((await node.get("/etc/containerd/config.toml")).decode())
-        dumped = (await node.exec(["containerd", "config", "dump"])).text
+        dumps = [(await each.exec(["containerd", "config", "dump"])).text for each in (node, added)]
+        resolver = (await added.get("/etc/resolv.conf")).decode()
         certificate = ssl.PEM_cert_to_DER_cert((await node.get("/etc/kubernetes/pki/apiserver.crt")).decode())
         etcd = (await node.exec(["ls", "/tmp/etcd"])).text
 
-    assert pods == {node.name: "42", f"{cluster.name}-worker": "43"}
+    pods = {name: each.status.capacity["pods"] for name, each in nodes.items()}
+    assert pods == {node.name: "42", f"{cluster.name}-worker": "43", added.name: "44"}
+    assert nodes[added.name].metadata.labels["tier"] == "db"
+    assert nodes[added.name].status.allocatable["memory"] == "1Gi"
+    assert "search corp.example" in resolver.splitlines()
     assert "--event-ttl=2h" in server
     assert file["plugins"]["io.containerd.cri.v1.runtime"]["max_container_log_line_size"] == 8192
     assert file["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] == "overlayfs"
-    assert "max_container_log_line_size = 8192" in dumped
-    assert "level = 'info'" in dumped
+    assert all("max_container_log_line_size = 8192" in each and "level = 'info'" in each for each in dumps)
     assert etcd.strip() == "member"
     assert b"api.example" in certificate
