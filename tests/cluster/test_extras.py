@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from kubernetes_asyncio.client import CoreV1Api
@@ -10,13 +11,16 @@ from kubernetes_asyncio.client import CoreV1Api
 from kindasync import Cluster, Engine
 from kindasync.docker.containers import container_inspect
 from kindasync.docker.networks import network_list
+from tests.cluster.archives import REFERENCE
+from tests.cluster.conftest import runs_everywhere
 
 pytestmark = pytest.mark.anyio
 
 SUBNET = "10.213.64.0/26"
+IPV6_SUBNET = "fd5c:7e31:9a20::/64"
 
 
-def config(network: str) -> str:
+def config(network: str, archive: Path) -> str:
     """Nodes with the least that the rules allow a control plane, and a little more for the worker."""
     return f"""
 kind: Cluster
@@ -26,7 +30,8 @@ nodes: [{{role: worker}}, {{role: control-plane}}]
 kind: ClusterExtras
 apiVersion: kindasync/v1alpha1
 wait: 170s
-network: {{name: {network}, ipv4Subnet: {SUBNET}}}
+preload: [{archive}]
+network: {{name: {network}, ipv4Subnet: {SUBNET}, ipv6Subnet: "{IPV6_SUBNET}"}}
 nodes:
 - {{cpus: 500m, memory: 300Mi, extraHosts: {{registry.example.com: 10.0.0.5}}, labels: {{team: storage}}}}
 - {{cpus: 1, memory: 1700Mi}}
@@ -34,9 +39,10 @@ nodes:
 
 
 @pytest.mark.timeout(240)
-async def test_limits_and_a_network_of_its_own(name: str) -> None:
-    """Each node offers what its container may use, though it sees the host's; the network goes with the cluster."""
-    async with Cluster.running(config(name), name=name) as cluster:
+async def test_limits_images_and_a_network_of_its_own(name: str, archive: Path) -> None:
+    """Each node offers what its container may use, though it sees the host's, and runs what was preloaded; the network goes with the cluster."""
+    async with Cluster.running(config(name, archive), name=name) as cluster:
+        await runs_everywhere(cluster, REFERENCE, "preloaded")
         first, worker = cluster.nodes
         async with cluster.client() as api:
             nodes = {node.metadata.name: node.status for node in (await CoreV1Api(api).list_node()).items}
@@ -48,9 +54,11 @@ async def test_limits_and_a_network_of_its_own(name: str) -> None:
         first.name: ("1", "1700Mi"),
         worker.name: ("500m", "300Mi"),
     }
-    addresses = [ip_address(attachment.ipv4_address) for container in containers for attachment in container.attachments]
-    assert len(addresses) == 2
-    assert all(address in ip_network(SUBNET) for address in addresses)
+    attachments = [attachment for container in containers for attachment in container.attachments]
+    assert [attachment.network for attachment in attachments] == [name, name]
+    for attachment in attachments:
+        assert ip_address(attachment.ipv4_address) in ip_network(SUBNET)
+        assert ip_address(attachment.ipv6_address) in ip_network(IPV6_SUBNET)
     assert [container.labels.get("team") for container in containers] == [None, "storage"]
     assert hosts.split() == ["10.0.0.5", "registry.example.com"]
     async with Engine.of(None).connect() as connection:
