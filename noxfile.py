@@ -15,6 +15,7 @@ import nox
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 TEST = nox.project.dependency_groups(PROJECT, "test")
+EXAMPLES = nox.project.dependency_groups(PROJECT, "examples")
 CHECK = nox.project.dependency_groups(PROJECT, "check")
 WITHOUT_ENGINE = ("-m", "not engine and not cluster")
 AT_ONCE = ("-n", "auto", "--dist", "worksteal")  # as many processes as there are cores
@@ -66,7 +67,7 @@ def engine(session: nox.Session) -> None:
 @nox.session
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
-    session.install("-e", ".", *TEST)
+    session.install("-e", ".", *TEST, *EXAMPLES)
     session.run("pytest", "-m", "cluster and not stress and not remote and not podman", *session.posargs)
 
 
@@ -110,7 +111,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def remote(session: nox.Session) -> None:
     """The tests with real clusters, on a second Engine over tcp and TLS that shares nothing with this machine. Needs root."""
-    session.install("-e", ".", *TEST)
+    session.install("-e", ".", *TEST, *EXAMPLES)
     session.run("python", "-m", "tests.cluster.remote", "pytest", "-m", "cluster and not stress", *session.posargs)
 
 
