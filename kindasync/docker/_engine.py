@@ -59,8 +59,9 @@ class Engine:
         Raises: EngineUnreachable; EngineError if no version is known to both.
         """
         from kindasync.transport._http import Http  # aiohttp takes 0.2 s to import: only who connects pays
+        from kindasync.transport._ssh import dialled
 
-        async with Http(self.endpoint) as http:
+        async with dialled(self.endpoint) as endpoint, Http(endpoint) as http:
             connection = Connection(self, http)
             reply = await connection.request(Call("SystemPing", "GET", "/_ping"))
             connection.api_version = negotiate(reply.headers.get("Api-Version", ""))
@@ -175,7 +176,7 @@ class Connection:
         from kindasync.transport._http import Reply
         from kindasync.transport._upgrade import upgrade
 
-        async with upgrade(self.engine.endpoint, self._request(call)) as result:
+        async with upgrade(self.http.endpoint, self._request(call)) as result:
             if isinstance(result, Reply):
                 raise refused(call, result.status, result.body)
             yield result

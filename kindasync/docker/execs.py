@@ -71,7 +71,7 @@ async def container_exec(
     Cancellation: ends the waiting; the Engine has no way to stop an exec, and the program runs on.
     """
     subject = f"container {container}"
-    if stdin is not None and sizes is None and connection.engine.endpoint.tls:
+    if (stdin is not None or sizes is not None) and connection.engine.endpoint.tls:
         raise EngineError(
             f"cannot give a program in {subject} its input over TLS",
             why="a TLS connection has no way to end one direction only",

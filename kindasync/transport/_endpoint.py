@@ -29,19 +29,29 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where an Engine listens: a UNIX socket (`socket_path`), or `host` and `port`, with TLS if `tls` is given."""
+    """Where an Engine listens: a UNIX socket (`socket_path`), or `host` and `port`, with TLS if `tls` is given.
+
+    `ssh`: it is reached by ssh to `host`, as `user` and at `port` if they are given; there it listens where its docker client
+    looks for it, or at `remote_path`.
+    """
 
     socket_path: Path | None = None
     host: str = ""
     port: int = 0
     tls: TlsFiles | None = None
+    ssh: bool = False
+    user: str = ""
+    remote_path: str = ""
     source: str = "given"
 
     @property
     def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.ssh:
+            port = f":{self.port}" if self.port else ""
+            return f"ssh://{self.user}{'@' if self.user else ''}{host}{port}{self.remote_path}"
         if self.socket_path:
             return f"unix://{self.socket_path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
         return f"tcp://{host}:{self.port}"
 
     def __str__(self) -> str:
@@ -49,7 +59,7 @@ class Endpoint:
 
 
 def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> Endpoint:
-    """The endpoint of a Docker host URL: `unix://`, `tcp://`, `http://` or `https://`.
+    """The endpoint of a Docker host URL: `unix://`, `tcp://`, `http://`, `https://` or `ssh://`.
 
     Raises: EngineUnreachable for anything else, with what to use instead.
     """
@@ -64,9 +74,16 @@ def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> En
             if (parts.hostname or parts.port) and parts.path in ("", "/"):
                 tls = TlsFiles() if scheme == "https" and tls is None else tls
                 return Endpoint(host=parts.hostname or "localhost", port=parts.port or (2376 if tls else 2375), tls=tls, source=source)
+    if scheme == "ssh":
+        with suppress(ValueError):
+            parts = urlsplit(f"ssh://{rest}")
+            host, user, remote_path = parts.hostname or "", parts.username or "", parts.path.rstrip("/")
+            # A name with a dash in front would be an option of ssh's; a password has no place in a command.
+            if host and not (host + user).startswith("-") and not user.startswith("-") and parts.password is None and not parts.query:
+                return Endpoint(ssh=True, host=host, port=parts.port or 0, user=user, remote_path=remote_path, source=source)
     remedies = {
         "npipe": "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket",
-        "ssh": "forward the socket, as in ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, and use unix:///tmp/docker.sock",
+        "ssh": "use ssh://HOST, ssh://USER@HOST:PORT or ssh://HOST/path/to/docker.sock; keys, passwords and hosts are the configuration of ssh",
         "fd": "fd:// is for the daemon; use the socket it listens on",
     }
     raise EngineUnreachable(

@@ -59,6 +59,8 @@ def found(home: Path, default_socket: Path | None = None, /, **env: str) -> Endp
         ("engine:2375", Endpoint(host="engine", port=2375)),  # these as the docker client takes them
         (":2375", Endpoint(host="localhost", port=2375)),
         ("tcp://:2375", Endpoint(host="localhost", port=2375)),
+        ("ssh://host", Endpoint(ssh=True, host="host")),
+        ("ssh://me@host:22022/run/docker.sock", Endpoint(ssh=True, host="host", user="me", port=22022, remote_path="/run/docker.sock")),
     ],
 )
 def test_a_url_names_an_endpoint(url: str, endpoint: Endpoint) -> None:
@@ -73,7 +75,10 @@ def test_tcp_with_tls_has_the_port_2376() -> None:
     assert parse("tcp://engine", tls=tls) == Endpoint(host="engine", port=2376, tls=tls)
 
 
-@pytest.mark.parametrize("url", ["unix:///var/run/docker.sock", "unix:///a%20b.sock", "tcp://10.0.0.5:2375", "tcp://[fd00::5]:2375"])
+@pytest.mark.parametrize(
+    "url",
+    ["unix:///var/run/docker.sock", "unix:///a%20b.sock", "tcp://10.0.0.5:2375", "tcp://[fd00::5]:2375", "ssh://me@[fd00::5]:22/a.sock"],
+)
 def test_an_endpoint_gives_its_url_back(url: str) -> None:
     """`url` of what was parsed is what was parsed, so that it can be handed on."""
     assert parse(url).url == url
@@ -83,7 +88,10 @@ def test_an_endpoint_gives_its_url_back(url: str) -> None:
     ("url", "remedy"),
     [
         ("npipe:////./pipe/docker_engine", WINDOWS_REMEDY),
-        ("ssh://me@host", "ssh -NL"),
+        ("ssh://", "ssh://USER@HOST:PORT"),
+        ("ssh://-oProxyCommand=x", "ssh://USER@HOST:PORT"),
+        ("ssh://-l@host", "ssh://USER@HOST:PORT"),
+        ("ssh://me:secret@host", "ssh://USER@HOST:PORT"),
         ("fd://", "fd:// is for the daemon"),
         ("/var/run/docker.sock", "unix:///path/to/docker.sock"),
         ("tcp://engine:2375/prefix", "tcp://host:port"),
