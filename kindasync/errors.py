@@ -146,14 +146,14 @@ class ImageUnusable(NodeError):
 
 
 class ExecFailed(NodeError):
-    """A program in a node ended with another exit code than 0.
+    """A program in a node, or in a pod, ended with another exit code than 0.
 
     Shape: `argv` as it was run, `exit_code`, `output_tail` its last lines.
     """
 
-    def __init__(self, node: str, argv: Sequence[str], exit_code: int, output_tail: str, *, hint: str = "") -> None:
+    def __init__(self, name: str, argv: Sequence[str], exit_code: int, output_tail: str, *, hint: str = "", kind: str = "node") -> None:
         super().__init__(
-            f'"{" ".join(argv)}" failed in node {node}',
+            f'"{" ".join(argv)}" failed in {kind} {name}',
             why=f"it ended with exit code {exit_code}",
             hint=hint,
             evidence=output_tail,

@@ -41,6 +41,11 @@ class ApiRefused(ClusterError):
         super().__init__(f"the API server refused {method} {path}", why=f"{status} {self.reason}: {message}")
         self.status = status
 
+    @property
+    def passes(self) -> bool:
+        """Whether the same may be taken a moment later: the API server is starting, has too much to do, or someone else was faster."""
+        return (self.status in (409, 429) or self.status >= 500) and self.reason != "AlreadyExists"
+
 
 class ApiUnreachable(ClusterError):
     """No connection to the API server could be made, or it was lost."""
@@ -100,7 +105,7 @@ class ClusterApi:
     """Requests to the API server, in JSON. `last_failure`: why the newest one that failed did."""
 
     def __init__(self, session: ApiSession) -> None:
-        self._session = session
+        self.session = session
         self.last_failure = ""
         self._resources: dict[tuple[str, str], Resource] = {}
 
@@ -110,7 +115,7 @@ class ClusterApi:
         try:
             return json.loads(await response.read())
         except aiohttp.ClientError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
 
     async def insist(self, method: str, path: str, body: object = None, *, content_type: str | None = None) -> Any:
         """As `request`, tried again every RETRY_S while the API server is not there, or has too much to do. No timeout: the caller has one."""
@@ -123,7 +128,7 @@ class ClusterApi:
             except ApiUnreachable:
                 pass
             except ApiRefused as error:
-                if (error.status not in (*passing, 409, 429) and error.status < 500) or error.reason == "AlreadyExists":
+                if not error.passes and error.status not in passing:
                     raise
             await anyio.sleep(RETRY_S)
 
@@ -137,13 +142,13 @@ class ClusterApi:
     async def _sent(self, method: str, path: str, body: object, content_type: str | None) -> ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
         try:
-            response = await self._session.http.request(
-                method, f"{self._session.server}{path}", data=None if body is None else json.dumps(body), headers=headers
+            response = await self.session.http.request(
+                method, f"{self.session.server}{path}", data=None if body is None else json.dumps(body), headers=headers
             )
             if response.status >= 400:
                 raise ApiRefused(method, path, response.status, await response.text())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         return response
 
     async def wait_up(self) -> None:
@@ -316,5 +321,6 @@ def _drop(response: ClientResponse) -> None:
     response.close()
 
 
-def _unreachable(error: BaseException) -> ApiUnreachable:
+def unreachable(error: BaseException) -> ApiUnreachable:
+    """The error that says why there is no connection."""
     return ApiUnreachable("the API server does not answer", why=str(error) or type(error).__name__)

@@ -15,12 +15,13 @@ import yaml
 
 from kindasync import go_yaml
 from kindasync.cluster import _api
-from kindasync.cluster._api import ApiRefused, ClusterApi, KindUnknown
+from kindasync.cluster._api import ApiRefused, ApiUnreachable, ClusterApi, KindUnknown
 from kindasync.cluster._discovery import DEFINITIONS, Resource
 from kindasync.cluster._readiness import condition_of
 from kindasync.errors import ClusterError, NotReady, StepFailed
 
 FIELD_MANAGER = "kindasync"
+UNEXPLAINED = 3
 Manifest = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 _FILES = (".yaml", ".yml", ".json")
 _DEFINITION = "CustomResourceDefinition"
@@ -127,10 +128,23 @@ class _Application:
             label = resource.label(document, namespace)
             self.awaited = f"{label} to be applied"
             path = resource.path(namespace, metadata["name"])
-            query = f"?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict"
-            self.applied[number] = await self._api.insist("PATCH", path + query, document, content_type="application/apply-patch+yaml")
+            self.applied[number] = await self._patch(f"{path}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict", document)
         except (ApiRefused, KindUnknown) as error:
             self._fail(label, error)
+
+    async def _patch(self, path: str, document: Mapping[str, Any]) -> Any:
+        """Insist on a change. A 500 without reason is etcd's, which may pass, or a schema's, which does not: it is tried UNEXPLAINED times."""
+        unexplained = 0
+        while True:
+            try:
+                return await self._api.request("PATCH", path, document, content_type="application/apply-patch+yaml")
+            except ApiUnreachable:
+                pass
+            except ApiRefused as error:
+                unexplained += not error.reason
+                if not error.passes or unexplained == UNEXPLAINED:
+                    raise
+            await anyio.sleep(_api.RETRY_S)
 
     async def _resource(self, api_version: str, kind: str) -> Resource:
         """Where an object belongs. Raises: KindUnknown, unless the kind has just been defined: discovery is a moment behind."""

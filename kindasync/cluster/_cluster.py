@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kindasync.cluster._leftovers import Leftover
     from kindasync.cluster._run import Hook, Request
     from kindasync.docker.containers import Container
+    from kindasync.docker.execs import ExecResult
     from kindasync.node import Node
 
 AnyNode = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | bytes | Path
@@ -325,12 +326,86 @@ class Cluster:
         Cancellation: ends it.
         """
         from kindasync.cluster._conditions import parse
-        from kindasync.cluster._wait_for import Reference, wait_for
+        from kindasync.cluster._discovery import Reference
+        from kindasync.cluster._wait_for import wait_for
 
         awaited = Reference.parse(reference, namespace=namespace, selector=selector)
         met = parse(condition)
         async with self._api() as api:
             return await wait_for(api, awaited, met, timeout_s=timeout_s)
+
+    async def events(self, *, namespace: str | None = None) -> AsyncGenerator[dict[str, Any], None]:
+        """The cluster's Kubernetes Events, by a watch: `async for event in cluster.events()`. What kindasync does is told to `on_event` instead.
+
+        Shape: objects of core/v1 ("type", "reason", "message", "involvedObject", …): those of the last hour, oldest first, then each
+        that is new or has happened again, without end. `namespace` None: of all.
+        Cancellation, or closing the iterator: ends the watch.
+        """
+        from kindasync.cluster._kubernetes_events import kubernetes_events
+
+        async with self._api() as api, aclosing(kubernetes_events(api, namespace)) as events:
+            async for event in events:
+                yield event
+
+    def env(self) -> dict[str, str]:
+        """What other programs need in their environment to use the cluster: `{**os.environ, **cluster.env()}` for subprocesses.
+
+        Shape: KUBECONFIG, a file of this user alone (0600), which is written anew if it was removed; KIND_CLUSTER_NAME; and where
+        the environment names another Engine, or none, DOCKER_HOST (with TLS also DOCKER_TLS_VERIFY and DOCKER_CERT_PATH).
+        Raises: ClusterError if the file cannot be written.
+        """
+        from kindasync.cluster import _state
+        from kindasync.cluster._env import env_for
+
+        if not self.kubeconfig_path.exists():
+            _state.write_kubeconfig(self.kubeconfig_path.parent, self.kubeconfig)
+        return env_for(self.name, self.kubeconfig_path, self.engine)
+
+    async def exec(
+        self,
+        reference: str,
+        argv: Sequence[str],
+        *,
+        container: str = "",
+        namespace: str = "default",
+        stdin: bytes | AsyncIterator[bytes] | None = None,
+        check: bool = True,
+    ) -> ExecResult:
+        """Run a program (no shell) in a pod to its end, through the API server. For programs in nodes: `Node.exec`.
+
+        Shape: `reference` "pod/web", or "deployment/web" and the like for one of its pods; `container` empty: as kubectl, the
+        annotated one, else the first.
+        Raises: ExecFailed for another exit code than 0, unless `check` is False; ClusterError for what is no reference, has no pod
+        that runs, or a program that could not be run; ApiRefused for a pod or container that is not there.
+        Cancellation: ends the waiting; the program may run on.
+        """
+        from kindasync.cluster._discovery import Reference
+        from kindasync.cluster._pod_exec import pod_exec
+
+        target = Reference.parse(reference, namespace=namespace)
+        async with self._api() as api:
+            return await pod_exec(api, target, argv, container=container, stdin=stdin, check=check)
+
+    @asynccontextmanager
+    async def port_forward(
+        self, reference: str, port: int | str, *, namespace: str = "default", on_event: Callback | Bus | None = None
+    ) -> AsyncIterator[str]:
+        """A port of a pod, for as long as the context is open, on this machine's loopback: "127.0.0.1:PORT", through the API server.
+
+        Shape: `reference` "pod/web"; or "service/web", "deployment/web" and the like, then each connection goes to a pod that is
+        Ready when it comes. `port` a number or name; of a Service one of its own, whichever port of the pods that is.
+        Any number of connections at once. One that fails is reset, and why is told by a Warned to `on_event`. No runtime tells a pod
+        that its client has ended one direction: what it still sends arrives, until it ends the connection, or is silent for 10 s.
+        The context may be entered in one task, and left in another.
+        Raises: ClusterError for what is no reference, or has no such port or no pod that runs; ApiRefused, 404, for what is not
+        there. Leaving: all connections are closed, and nothing listens any more.
+        """
+        from kindasync.cluster._discovery import Reference
+        from kindasync.cluster._port_forward import port_forward
+
+        target = Reference.parse(reference, namespace=namespace)
+        async with port_forward(self._api, self.name, target, port, on_event) as address:
+            yield address
 
     @asynccontextmanager
     async def _api(self) -> AsyncIterator[ClusterApi]:

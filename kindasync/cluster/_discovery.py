@@ -1,4 +1,4 @@
-"""Discovery: the resources that an API server serves, and the names by which users call them."""
+"""Discovery: the resources that an API server serves, and how users refer to them and their objects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+
+from kindasync.errors import ClusterError
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _VERSION = re.compile(r"v\d+((alpha|beta)\d+)?")
@@ -72,6 +74,38 @@ class Called:
         """Whether it is that resource."""
         group, _, version = resource.api_version.rpartition("/")
         return self.name in resource.names and self.group in ("", group) and self.version in ("", version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Objects as a user refers to them. Shape: `name` empty: all of the kind that have the labels of `selector`; `namespace` None: any."""
+
+    text: str
+    called: Called
+    name: str
+    namespace: str | None
+    selector: str = ""
+
+    @classmethod
+    def parse(cls, text: str, *, namespace: str | None, selector: str = "") -> Self:
+        """From "deployment/web", "widgets.example.com/first", or "pod" for all. Raises: ClusterError."""
+        kind, slash, name = text.partition("/")
+        if not kind or (slash and not name) or "/" in name or (name and selector):
+            raise ClusterError(
+                f'"{text}" refers to no object' + (f' with selector "{selector}"' if selector else ""),
+                hint='forms: "deployment/web", "widgets.example.com/first"; "pod" for all, or for those of a selector',
+            )
+        return cls(text=text, called=Called.parse(kind), name=name, namespace=namespace, selector=selector)
+
+    def __str__(self) -> str:
+        which = self.text if self.name else f"every {self.text}" + (f" with {self.selector}" if self.selector else "")
+        return which + (f" in namespace {self.namespace}" if self.namespace else "")
+
+    @property
+    def query(self) -> str:
+        """What selects the objects of a collection."""
+        selectors = {"fieldSelector": f"metadata.name={self.name}" if self.name else "", "labelSelector": self.selector}
+        return urlencode({name: value for name, value in selectors.items() if value})
 
 
 def root(api_version: str) -> str:

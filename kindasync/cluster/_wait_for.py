@@ -4,52 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import anyio
 
 from kindasync.cluster._api import ApiRefused, ApiUnreachable, ClusterApi, KindUnknown
 from kindasync.cluster._conditions import Condition, state_of
-from kindasync.cluster._discovery import DEFINITIONS, Called, Resource
+from kindasync.cluster._discovery import DEFINITIONS, Reference, Resource
+from kindasync.cluster._pods import selector_of
 from kindasync.cluster._readiness import condition_of
-from kindasync.errors import ClusterError, NotReady
+from kindasync.errors import NotReady
 
 EXPLAIN_S = 5.0
 Objects = list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """Objects as a user refers to them. Shape: `name` empty: all of the kind that have the labels of `selector`; `namespace` None: any."""
-
-    text: str
-    called: Called
-    name: str
-    namespace: str | None
-    selector: str = ""
-
-    @classmethod
-    def parse(cls, text: str, *, namespace: str | None, selector: str = "") -> Self:
-        """From "deployment/web", "widgets.example.com/first", or "pod" for all. Raises: ClusterError."""
-        kind, slash, name = text.partition("/")
-        if not kind or (slash and not name) or "/" in name or (name and selector):
-            raise ClusterError(
-                f'"{text}" refers to no object' + (f' with selector "{selector}"' if selector else ""),
-                hint='forms: "deployment/web", "widgets.example.com/first"; "pod" for all, or for those of a selector',
-            )
-        return cls(text=text, called=Called.parse(kind), name=name, namespace=namespace, selector=selector)
-
-    def __str__(self) -> str:
-        which = self.text if self.name else f"every {self.text}" + (f" with {self.selector}" if self.selector else "")
-        return which + (f" in namespace {self.namespace}" if self.namespace else "")
-
-    @property
-    def query(self) -> str:
-        """What selects the objects of a collection."""
-        selectors = {"fieldSelector": f"metadata.name={self.name}" if self.name else "", "labelSelector": self.selector}
-        return urlencode({name: value for name, value in selectors.items() if value})
 
 
 async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, *, timeout_s: float) -> Objects:
@@ -107,10 +75,9 @@ async def _explanation(api: ClusterApi, resource: Resource | None, reference: Re
             return [error.why]
     lines = []
     for each in objects:
-        spec = each.get("spec") or {}
-        labels = spec.get("selector", {}).get("matchLabels") if isinstance(spec.get("selector"), dict) else None
-        if labels and "template" in spec:
-            selector = urlencode({"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())})
-            reply = await api.request("GET", f"/api/v1/namespaces/{each['metadata']['namespace']}/pods?{selector}")
+        selector = selector_of(each) if "template" in (each.get("spec") or {}) else ""
+        if selector:
+            query = urlencode({"labelSelector": selector})
+            reply = await api.request("GET", f"/api/v1/namespaces/{each['metadata']['namespace']}/pods?{query}")
             lines += [f"pod {pod['metadata']['name']}: {state_of({**pod, 'kind': 'Pod'})}" for pod in reply["items"]]
     return lines

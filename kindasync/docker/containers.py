@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -346,6 +346,17 @@ async def container_logs(
             yield reply.chunks()
         else:
             yield (data async for _, data in demultiplexed(reply.chunks()))
+
+
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
+    """Output by its lines, without their ends; also what comes after the last end."""
+    rest = b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 @asynccontextmanager

@@ -140,7 +140,7 @@ async def _resize(connection: Connection, exec_id: str, sizes: Sizes) -> None:
 async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes, *, ends: bool) -> None:
     """Send all of `stdin`, unless the far side closes before: whether the program has ended then, or the connection, its output tells."""
     try:
-        async for data in _pieces(stdin):
+        async for data in pieces(stdin):
             try:
                 await upgraded.send(data)
             except ConnectionLost:
@@ -153,7 +153,8 @@ async def _feed(upgraded: Upgraded, stdin: AsyncIterator[bytes] | bytes, *, ends
             await end(stdin)
 
 
-async def _pieces(stdin: AsyncIterator[bytes] | bytes) -> AsyncIterator[bytes]:
+async def pieces(stdin: AsyncIterator[bytes] | bytes) -> AsyncIterator[bytes]:
+    """What a program is to read, piece by piece."""
     if isinstance(stdin, bytes):
         yield stdin
     else:

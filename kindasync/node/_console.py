@@ -9,7 +9,7 @@ from collections.abc import Callable
 import anyio
 
 from kindasync.docker import Connection
-from kindasync.docker.containers import Container, container_inspect, container_logs
+from kindasync.docker.containers import Container, container_inspect, container_logs, lines
 from kindasync.errors import BootFailed, NotFound
 
 TAIL_LINES = 20
@@ -33,13 +33,9 @@ class Console:
 
     async def follow(self) -> None:
         """Read until the container ends. Raises: ConnectionLost; ApiError for a logging driver that cannot be read."""
-        rest = ""
         async with container_logs(self._connection, self._container, follow=True) as chunks:
-            async for chunk in chunks:
-                *lines, rest = (rest + chunk.decode(errors="replace")).split("\n")
-                for line in lines:
-                    self._add(_CONTROL.sub("", line).rstrip())
-        self._add(_CONTROL.sub("", rest).rstrip())
+            async for line in lines(chunks):
+                self._add(_CONTROL.sub("", line).rstrip())
         self._ended = True  # a connection that is lost says nothing about the container
         self._notify()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
+from typing import Any, Literal, overload
 
 from kindasync.config import Role
 from kindasync.docker import Connection, Engine
@@ -113,8 +114,20 @@ class Node:
             hint="extraPortMappings publish ports, when a cluster is created",
         )
 
-    async def logs(self, *, tail: str = "all") -> str:
-        """What the node has printed to its console. Raises: NotFound; EngineError."""
+    @overload
+    def logs(self, *, tail: str = "all", follow: Literal[False] = False) -> Coroutine[Any, Any, str]: ...
+
+    @overload
+    def logs(self, *, tail: str = "all", follow: Literal[True]) -> AsyncGenerator[str, None]: ...
+
+    def logs(self, *, tail: str = "all", follow: bool = False) -> Coroutine[Any, Any, str] | AsyncGenerator[str, None]:
+        """What the node has printed to its console: `await node.logs()`. With `follow`: `async for line in node.logs(follow=True)`, until the node ends.
+
+        Shape: `tail` the number of its last lines, "all" for all. Raises: NotFound; EngineError.
+        """
+        return self._log_lines(tail) if follow else self._log(tail)
+
+    async def _log(self, tail: str) -> str:
         from kindasync.docker.containers import container_inspect, container_logs
 
         async with (
@@ -122,6 +135,17 @@ class Node:
             container_logs(connection, await container_inspect(connection, self.id), tail=tail) as chunks,
         ):
             return b"".join([chunk async for chunk in chunks]).decode(errors="replace")
+
+    async def _log_lines(self, tail: str) -> AsyncGenerator[str, None]:
+        from kindasync.docker.containers import container_inspect, container_logs, lines
+
+        async with (
+            self._connected() as connection,
+            container_logs(connection, await container_inspect(connection, self.id), follow=True, tail=tail) as chunks,
+            aclosing(lines(chunks)) as each,
+        ):
+            async for line in each:
+                yield line
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

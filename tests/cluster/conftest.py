@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
+from urllib.request import urlopen
 
 import anyio
 import pytest
@@ -203,6 +204,17 @@ async def pod_is(core: CoreV1Api, namespace: str, name: str, wanted: Callable[[A
                 if wanted(last):
                     return
     raise AssertionError(f"pod {name} is not as wanted after {timeout_s:g} s: {last}")
+
+
+def fetch(url: str) -> bytes:
+    """A page; kube-proxy may be a moment behind the pod."""
+    for _ in range(100):
+        try:
+            with urlopen(url, timeout=5) as page:
+                return bytes(page.read())
+        except OSError:
+            anyio.run(anyio.sleep, 0.1)
+    raise AssertionError(f"no page from {url}")
 
 
 # -- an image that no node has

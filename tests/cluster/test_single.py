@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import anyio.to_thread
 import pytest
@@ -13,7 +12,7 @@ from kubernetes_asyncio.client import AppsV1Api, CoreV1Api, StorageV1Api
 
 from kindasync import Cluster
 from kindasync.config import Role
-from tests.cluster.conftest import beside, pod, pod_ends, pod_is
+from tests.cluster.conftest import beside, fetch, pod, pod_ends, pod_is
 
 pytestmark = pytest.mark.anyio
 
@@ -97,17 +96,6 @@ async def test_a_published_port_reaches_a_pod(cluster: Cluster, namespace: str) 
     url = f"http://{await cluster.nodes[0].published(30080)}/"
 
     assert await anyio.to_thread.run_sync(fetch, url) == b"hello\n"
-
-
-def fetch(url: str) -> bytes:
-    """A page; kube-proxy may be a moment behind the pod."""
-    for _ in range(100):
-        try:
-            with urlopen(url, timeout=5) as page:
-                return bytes(page.read())
-        except OSError:
-            anyio.run(anyio.sleep, 0.1)
-    raise AssertionError(f"no page from {url}")
 
 
 async def test_a_claim_of_the_default_class_is_bound(cluster: Cluster, namespace: str) -> None:

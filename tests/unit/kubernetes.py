@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from typing import Any
@@ -50,7 +50,7 @@ def definition(plural: str = "widgets", kind: str = "Widget", *, established: st
 class Kubernetes:
     """Shape: `requests` as "METHOD path"; `bodies` of those that had one; `refuses`: by "METHOD path", the (status, message) to answer one by one.
 
-    `establishes`: whether definitions are served as soon as they are there.
+    `sockets`: by path, what serves its WebSockets, in one of `protocols`. `establishes`: whether definitions are served as soon as they are there.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,8 @@ class Kubernetes:
         self.requests: list[str] = []
         self.bodies: list[Any] = []
         self.refuses: dict[str, list[tuple[int, str]]] = {}
+        self.sockets: dict[str, Callable[[web.WebSocketResponse, web.Request], Awaitable[None]]] = {}
+        self.protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io")
         self.establishes = True
         self._objects: dict[str, dict[str, Any]] = {}
         self._history: list[tuple[str, str, dict[str, Any]]] = []
@@ -133,6 +135,8 @@ class Kubernetes:
             self._changed.notify_all()
         if self.refuses.get(name):
             return self._refusal(*self.refuses[name].pop(0))
+        if request.headers.get("Upgrade") == "websocket":
+            return await self._upgrade(request)
         if "watch" in request.query:
             return await self._watch(request)
         if request.method == "PATCH":
@@ -142,6 +146,14 @@ class Kubernetes:
         if request.path in self._objects:
             return web.json_response(self._objects[request.path])
         return self._collection(request)
+
+    async def _upgrade(self, request: web.Request) -> web.StreamResponse:
+        if request.path not in self.sockets:
+            return self._refusal(404, "the server could not find the requested resource")
+        response = web.WebSocketResponse(protocols=self.protocols, max_msg_size=0)
+        await response.prepare(request)
+        await self.sockets[request.path](response, request)
+        return response
 
     def _apply(self, path: str, document: dict[str, Any]) -> web.Response:
         parts = path.split("/")
@@ -200,7 +212,9 @@ class Kubernetes:
         await response.write(json.dumps({"type": kind, "object": document}).encode() + b"\n")
 
     def _refusal(self, status: int, message: str) -> web.Response:
-        return web.json_response({"kind": "Status", "reason": "Scripted", "message": message}, status=status)
+        return web.json_response(
+            {"kind": "Status", "reason": "" if message.startswith("no reason") else "Scripted", "message": message}, status=status
+        )
 
     # -- objects
 

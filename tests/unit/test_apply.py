@@ -186,6 +186,17 @@ async def test_what_passes_is_tried_again(kubernetes: Kubernetes, api: ClusterAp
     assert result["metadata"]["name"] == "one"
 
 
+async def test_an_internal_error_without_reason_is_tried_again_but_not_for_long(kubernetes: Kubernetes, api: ClusterApi) -> None:
+    """It may be etcd's; so does the API server answer what does not fit a schema, too."""
+    kubernetes.refuses["PATCH /api/v1/namespaces/default/configmaps/one"] = [(500, "no reason: etcd")] * 2
+    kubernetes.refuses["PATCH /api/v1/namespaces/default/configmaps/two"] = [(500, "no reason: field not declared in schema")] * 1000
+
+    with pytest.raises(StepFailed, match="field not declared in schema") as raised:
+        await applied(api, [config_map("one"), config_map("two")])
+
+    assert [failure.what for failure in raised.value.failures] == ["ConfigMap default/two is refused"]
+
+
 async def test_a_deadline_names_what_was_awaited(kubernetes: Kubernetes, api: ClusterApi) -> None:
     """With the API server's last words, and what it refused before."""
     kubernetes.refuses["PATCH /api/v1/namespaces/default/configmaps/one"] = [(422, "data: too long")]

@@ -752,6 +752,22 @@ async def test_hooks_run_while_the_node_is_paused(fake: FakeEngine) -> None:
     assert names.index("NodePaused") < names.index("HookEnded") < names.index("BootSignalled")
 
 
+async def test_a_node_s_console_is_followed(fake: FakeEngine) -> None:
+    """Line by line, from the beginning or the last lines on, to the node's end."""
+    (node,) = (await create(fake)).nodes
+    fake.say(NODE, "one\r\ntwo\nthr")
+    lines: list[str] = []
+
+    with anyio.fail_after(10):
+        async for line in node.logs(follow=True, tail="2"):
+            lines.append(line)
+            if line == "two":
+                fake.say(NODE, "ee")
+                fake.die(NODE)
+
+    assert lines[-2:] == ["two", "three"]
+
+
 async def test_hooks_look_at_the_node_and_change_it(fake: FakeEngine) -> None:
     """Programs, files, and what it has said so far."""
     found: dict[str, object] = {}

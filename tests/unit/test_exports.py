@@ -121,6 +121,15 @@ def test_type_checkers_of_users_see_the_types() -> None:
     assert (Path(kindasync.__path__[0]) / "py.typed").exists()
 
 
+@pytest.mark.parametrize("kind", [kindasync.Cluster, kindasync.Node])
+def test_the_types_of_all_methods_are_checked(kind: type) -> None:
+    """As users call them: by mypy, in tests/types."""
+    example = (Path(__file__).parents[1] / "types/public_api.py").read_text()
+
+    public = {name for name in vars(kind) if not name.startswith("_")} - {"connection"}
+    assert {name for name in public if f".{name}" not in example} == set()
+
+
 @pytest.mark.parametrize("statement", ["import kindasync", "from kindasync import Cluster, ClusterConfig, Engine, Node"])
 def test_importing_is_cheap(statement: str) -> None:
     """Libraries that take long to import are left to those who use them."""

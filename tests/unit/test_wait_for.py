@@ -12,7 +12,8 @@ from kindasync import Cluster, NotReady
 from kindasync.cluster import _api
 from kindasync.cluster._api import ApiRefused, ClusterApi, KindUnknown
 from kindasync.cluster._conditions import parse
-from kindasync.cluster._wait_for import Reference, wait_for
+from kindasync.cluster._discovery import Reference
+from kindasync.cluster._wait_for import wait_for
 from kindasync.errors import ClusterError
 from kindasync.testing import FakeEngine
 from tests.unit.kubernetes import Kubernetes, definition
