@@ -96,7 +96,7 @@ class ClusterSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = Settings.of(config)
-        self._clusters: list[Cluster] = []  # what tests of this process were given
+        self._clusters: dict[str, Cluster] = {}  # what tests of this process were given
         self._failed: set[str] = set()  # with these a test has failed
         self._run = ""  # as long as there can be no clusters
         self._holder_pid = os.getpid()
@@ -147,8 +147,7 @@ class ClusterSession:
             cluster = await _get_or_create(name, config, create)
         else:
             cluster = await _leases.lease(chosen, self.holder, create)
-        self._clusters.append(cluster)
-        return cluster
+        return self._clusters.setdefault(chosen, cluster)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -169,7 +168,8 @@ class ClusterSession:
     def _used_by(self, item: pytest.Item) -> list[Cluster]:
         """The clusters among a test's fixtures; where they are inside of those, all."""
         values = getattr(item, "funcargs", {}).values()
-        return [cluster for cluster in self._clusters if any(cluster is value for value in values)] or self._clusters
+        clusters = [*self._clusters.values()]
+        return [cluster for cluster in clusters if any(cluster is value for value in values)] or clusters
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The controller gets those of all workers."""

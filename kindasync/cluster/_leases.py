@@ -125,17 +125,16 @@ async def _end(paths: list[Path], *, keep: Callable[[str], bool] | None = None) 
     ended = Ended()
 
     async def end(path: Path) -> None:
-        async with _locked(path):
-            found = _read(path)
-            if found and found.ready and keep and keep(found.cluster):
-                ended.kept.append(found.cluster)
-            elif found:
-                try:
+        try:
+            async with _locked(path):
+                found = _read(path)
+                if found and found.ready and keep and keep(found.cluster):
+                    ended.kept.append(found.cluster)
+                elif found:
                     await _delete(found)
-                except KindasyncError as error:
-                    ended.failures.append(error)
-                    return
-            _forget(path)
+                _forget(path)
+        except KindasyncError as error:
+            ended.failures.append(error)
 
     async with anyio.create_task_group() as tasks:
         for path in paths:
