@@ -418,11 +418,12 @@ class Cluster:
     @classmethod
     def _of(cls, engine: Engine, name: str, kubeconfig: Mapping[str, Any], path: Path, containers: Sequence[Container]) -> Cluster:
         from kindasync.cluster._lookup import role_of
+        from kindasync.cluster._node_readiness import ApiReadiness
         from kindasync.node import Node
 
         roles = ((container, role_of(container)) for container in containers)
         nodes = tuple(
-            Node(engine=engine, cluster=name, name=container.name, id=container.id, role=role)
+            Node(engine=engine, cluster=name, name=container.name, id=container.id, role=role, readiness=ApiReadiness())
             for container, role in roles
             if role in (Role.CONTROL_PLANE, Role.WORKER)
         )
@@ -530,6 +531,7 @@ async def add_node(
 ) -> Node:
     """As `Cluster.add_node`, by the cluster's name."""
     from kindasync.cluster import _add
+    from kindasync.cluster._node_readiness import ApiReadiness
     from kindasync.config._decode import load_node
     from kindasync.node import Node
 
@@ -540,7 +542,14 @@ async def add_node(
     try:
         async with _operation_on(name, engine, on_event) as (connection, bus):
             container = await _add.add_node(connection, bus, name, wanted, image=image, wait_s=wait_s)
-            node = Node(engine=connection.engine, cluster=name, name=container.name, id=container.id, role=wanted.nodes[0].role)
+            node = Node(
+                engine=connection.engine,
+                cluster=name,
+                name=container.name,
+                id=container.id,
+                role=wanted.nodes[0].role,
+                readiness=ApiReadiness(),
+            )
     except BaseException as error:
         if node:  # cancelled by the last event, or its listener failed: whoever gets an error has no node
             await carried_through(partial(_take_node_back, error, node))

@@ -75,7 +75,7 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
     nodes = [await container_inspect(connection, each.id) for each in found.containers if is_node(each)]
     await _check_addresses(connection, cluster, nodes, bus)
     if wait_s > 0:
-        await _wait_ready(found.kubeconfig, cluster, nodes, bus, wait_s)
+        await wait_nodes_ready(found.kubeconfig, cluster, nodes, bus, wait_s)
         bus.emit(ClusterReady(cluster=cluster, duration_s=bus.elapsed_s() - began))
 
 
@@ -86,7 +86,8 @@ async def _in_turn(
     return [error for _, error in await together((each for each in containers if role_of(each) in roles), act)]
 
 
-async def _wait_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], bus: Bus, wait_s: float) -> None:
+async def wait_nodes_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], bus: Bus, wait_s: float) -> None:
+    """Wait until nodes are Ready that were started again. Raises: NotReady."""
     from kindasync.cluster._api import ClusterApi, api_client
     from kindasync.cluster._readiness import wait_ready
 

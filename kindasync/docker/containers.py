@@ -152,7 +152,10 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A container's place in one network. Addresses are empty while it does not run; `fixed_ipv4` and `fixed_ipv6` are those it asked for."""
+    """A container's place in one network. Addresses are empty while it does not run; `fixed_ipv4` and `fixed_ipv6` are those it asked for.
+
+    `aliases`: names by which it is known there, beside its own.
+    """
 
     network: str
     network_id: str
@@ -161,6 +164,7 @@ class Attachment:
     fixed_ipv4: str = ""
     fixed_ipv6: str = ""
     gateway: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +269,23 @@ async def container_stop(connection: Connection, container: str, *, grace_s: int
     Source: Docker Engine API, ContainerStop, POST /containers/{id}/stop.
     """
     await connection.request(_call("ContainerStop", "POST", container, "/stop", params={"t": str(grace_s)}), timeout_s=grace_s + 30)
+
+
+async def container_pause(connection: Connection, container: str) -> None:
+    """Freeze all processes of a container.
+
+    Source: Docker Engine API, ContainerPause, POST /containers/{id}/pause. Raises: NotFound; ApiError (409, 500) if it does not run, or is paused.
+    Cancellation: takes effect after the answer.
+    """
+    await answered(connection.request(_call("ContainerPause", "POST", container, "/pause")))
+
+
+async def container_unpause(connection: Connection, container: str) -> None:
+    """Let them go on.
+
+    Source: Docker Engine API, ContainerUnpause, POST /containers/{id}/unpause. Raises: NotFound; ApiError (409, 500) if it is not paused.
+    """
+    await connection.request(_call("ContainerUnpause", "POST", container, "/unpause"))
 
 
 async def container_restart(connection: Connection, container: str, *, grace_s: int = STOP_GRACE_S) -> None:
@@ -446,6 +467,7 @@ def _attachments(networks: Mapping[str, Mapping[str, Any]]) -> tuple[Attachment,
             fixed_ipv4=str((value.get("IPAMConfig") or {}).get("IPv4Address") or ""),
             fixed_ipv6=str((value.get("IPAMConfig") or {}).get("IPv6Address") or ""),
             gateway=str(value.get("Gateway") or ""),
+            aliases=tuple(value.get("Aliases") or ()),
         )
         for name, value in networks.items()
     )

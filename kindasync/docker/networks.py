@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from ipaddress import IPv6Network
 from typing import Any
 from urllib.parse import quote
 
-from kindasync.docker._engine import Call, Connection, Labels, filters, required
+from kindasync.docker._engine import Call, Connection, Labels, answered, filters, required
 from kindasync.errors import NotFound
 
 
@@ -94,6 +94,34 @@ async def network_remove(connection: Connection, network: str) -> None:
         await connection.request(Call("NetworkDelete", "DELETE", f"/networks/{quote(network, safe='')}", f"network {network}"))
     except NotFound:
         return
+
+
+async def network_connect(
+    connection: Connection, network: str, container: str, *, ipv4_address: str = "", ipv6_address: str = "", aliases: Sequence[str] = ()
+) -> None:
+    """Give a container, running or not, a place in a network; with an address of its own, if that is asked for.
+
+    Source: Docker Engine API, NetworkConnect, POST /networks/{id}/connect.
+    Raises: NotFound; ApiError (400, 403) if it has a place there, the address is taken, or the network's subnet was not asked for.
+    Cancellation: takes effect after the answer.
+    """
+    addresses = {"IPv4Address": ipv4_address, "IPv6Address": ipv6_address}
+    config = {"IPAMConfig": {name: address for name, address in addresses.items() if address}, "Aliases": list(aliases)}
+    await answered(connection.request(_membership("NetworkConnect", network, "connect", Container=container, EndpointConfig=config)))
+
+
+async def network_disconnect(connection: Connection, network: str, container: str) -> None:
+    """Take a container's place in a network from it: its interface there is gone, with its routes and published ports.
+
+    Source: Docker Engine API, NetworkDisconnect, POST /networks/{id}/disconnect.
+    Raises: NotFound; ApiError (403, 500) if it has none.
+    Cancellation: takes effect after the answer.
+    """
+    await answered(connection.request(_membership("NetworkDisconnect", network, "disconnect", Container=container)))
+
+
+def _membership(operation: str, network: str, action: str, **body: object) -> Call:
+    return Call(operation, "POST", f"/networks/{quote(network, safe='')}/{action}", f"network {network}", json=body)
 
 
 def ula_subnet(name: str, attempt: int) -> str:

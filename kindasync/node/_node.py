@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 from kindasync.config import Role
 from kindasync.docker import Connection, Engine
@@ -19,6 +19,7 @@ from kindasync.node._files import File, only_file, tar_of, tar_stream
 
 # tmpfs, and the kernel's: the Engine would write beneath them, where nobody sees it, and say that all is well.
 _UNWRITABLE = ("/tmp/", "/run/", "/var/run/", "/dev/", "/proc/", "/sys/")
+READY_S = 120.0
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kindasync.docker.execs import ExecResult, OnOutput, Sizes
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 def normal(path: str) -> str:
     """An absolute path without "..", "." and double slashes."""
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+class Readiness(Protocol):
+    """What only the layers above a node know: whether its cluster takes it for Ready."""
+
+    async def is_ready(self, node: Node) -> bool:
+        """Whether it does now; False also where that cannot be told."""
+        ...
+
+    async def wait_ready(self, node: Node, *, timeout_s: float) -> None:
+        """Wait until it does, having heard of the node since its last start. Raises: NotReady; EngineError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,7 @@ class Node:
     id: str
     role: Role
     connection: Connection | None = field(default=None, repr=False, compare=False)
+    readiness: Readiness | None = field(default=None, repr=False, compare=False)
 
     async def exec(
         self,
@@ -146,6 +160,50 @@ class Node:
         ):
             async for line in each:
                 yield line
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """The node frozen while the context is open: nothing in it runs, and its connections stay open.
+
+        Raises: NodeError if it does not run; EngineError. If the body fails, and then the healing, the latter is a note of the error.
+        Cancellation: the node goes on first.
+        """
+        from kindasync.node import _faults
+
+        async with _faults.paused(self.id, self._connected):
+            yield
+
+    @asynccontextmanager
+    async def killed(self, *, wait_s: float = READY_S) -> AsyncIterator[None]:
+        """The node's processes ended at once (SIGKILL), as by a power cut, while the context is open; then it is started again.
+
+        A node that was Ready is Ready again when the context ends; `wait_s` is for how long that is waited for.
+        Raises: NodeError if it does not run; NotReady; EngineError. If the body fails, and then the healing, the latter is a note of the error.
+        Cancellation: the node is started first, and not waited for.
+        """
+        from kindasync.node import _faults
+
+        readiness = self.readiness if self.readiness and wait_s > 0 and await self.readiness.is_ready(self) else None
+
+        async def settle() -> None:
+            if readiness:
+                await readiness.wait_ready(self, timeout_s=wait_s)
+
+        async with _faults.killed(self.id, self._connected, settle):
+            yield
+
+    @asynccontextmanager
+    async def disconnected(self) -> AsyncIterator[None]:
+        """The node without its network while the context is open: its interface and published ports are gone. Then it has its place again, with its address.
+
+        Raises: NodeError if it does not run, or if its address could not be given back (networks not of our making); EngineError.
+        If the body fails, and then the healing, the latter is a note of the error.
+        Cancellation: the node is connected first.
+        """
+        from kindasync.node import _faults
+
+        async with _faults.disconnected(self.id, self._connected):
+            yield
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

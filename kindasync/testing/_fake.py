@@ -338,12 +338,12 @@ class FakeEngine:
     async def _serve_apis(self) -> None:
         """Give each control plane that has booted its API, and take it from those that ended."""
         for container in list(self._state.containers.values()):  # others come while an API starts
-            if container.booted and container.running and container.api_socket and container.id not in self._apis:
+            if container.booted and container.answers and container.api_socket and container.id not in self._apis:
                 self._apis[container.id] = FakeApiServer(
                     partial(self._nodes_of, container), partial(self._kubeadm_conf_of, container), self.node
                 )
                 await self._apis[container.id].start(container.api_socket.dup())
-        running = {container.id for container in self._state.containers.values() if container.running}
+        running = {container.id for container in self._state.containers.values() if container.answers}
         for container_id in self._apis.keys() - running:
             self._apis.pop(container_id).stop()
 

@@ -120,6 +120,16 @@ class Routes:
         _first_process.kill(self._state, container, request.param("signal", "SIGKILL"), self._behaviour)
         return Answer(status=204)
 
+    @_route("ContainerPause", "POST", "/containers/*/pause")
+    def _container_pause(self, request: Received, name: str) -> Answer:
+        self._state.pause(self._state.container(name))
+        return Answer(status=204)
+
+    @_route("ContainerUnpause", "POST", "/containers/*/unpause")
+    def _container_unpause(self, request: Received, name: str) -> Answer:
+        self._state.unpause(self._state.container(name))
+        return Answer(status=204)
+
     @_route("ContainerWait", "POST", "/containers/*/wait")
     def _container_wait(self, request: Received, name: str) -> Answer:
         container = self._state.container(name)
@@ -203,6 +213,8 @@ class Routes:
         container = self._state.container(name)
         if not container.running:
             raise Refused(409, f"container {container.id} is not running")
+        if container.paused:
+            raise Refused(409, f"Container {container.id} is paused, unpause the container before exec")
         exec_id = f"{len(self._state.execs):064x}"
         environment = dict(item.split("=", 1) for item in request.json.get("Env") or [])
         self._state.execs[exec_id] = {
@@ -419,6 +431,17 @@ class Routes:
         self._state.remove_network(self._state.network(name))
         return Answer(status=204)
 
+    @_route("NetworkConnect", "POST", "/networks/*/connect")
+    def _network_connect(self, request: Received, name: str) -> Answer:
+        container = self._state.container(request.json["Container"])
+        self._state.connect(self._state.network(name), container, request.json.get("EndpointConfig") or {})
+        return Answer()
+
+    @_route("NetworkDisconnect", "POST", "/networks/*/disconnect")
+    def _network_disconnect(self, request: Received, name: str) -> Answer:
+        self._state.disconnect(self._state.network(name), self._state.container(request.json["Container"]))
+        return Answer()
+
     # -- volumes
 
     @_route("VolumeCreate", "POST", "/volumes/create")
@@ -460,6 +483,8 @@ class Routes:
         }
 
     def _networks_of(self, container: FakeContainer) -> dict[str, Any]:
+        if not container.connected:
+            return {}
         name = next(
             (network.name for network in self._state.networks.values() if container.network in (network.id, network.name)),
             container.network,
@@ -471,6 +496,7 @@ class Routes:
                 "IPAMConfig": container.asked_addresses or None,
                 "Gateway": "172.30.0.1" if container.address else "",
                 "GlobalIPv6Address": container.ipv6_address,
+                "Aliases": container.endpoint.get("Aliases"),
             }
         }
 
@@ -489,14 +515,14 @@ class Routes:
         ports = [
             {"PrivatePort": int(key.split("/")[0]), "Type": key.split("/")[1], "PublicPort": port, "IP": _host_ip(container, key)}
             for key, port in (container.body.get("_published") or {}).items()
-            if container.running
+            if container.running and container.connected
         ]
         return {
             "Id": container.id,
             "Names": [f"/{container.name}"],
             "Image": container.body["Image"],
             "Labels": container.labels,
-            "State": container.state,
+            "State": "paused" if container.paused else container.state,
             "Created": int(container.created),
             "Ports": ports,
             "NetworkSettings": {"Networks": self._networks_of(container)},
@@ -507,7 +533,7 @@ class Routes:
         published = container.body.get("_published") or {}
         ports = (
             {key: [{"HostIp": _host_ip(container, key), "HostPort": str(port)}] for key, port in published.items()}
-            if container.running
+            if container.running and container.connected
             else {}
         )
         return {
@@ -516,7 +542,7 @@ class Routes:
             "Created": "2026-01-01T00:00:00Z",
             "Mounts": self._mounts(container),
             "State": {
-                "Status": container.state,
+                "Status": "paused" if container.paused else container.state,
                 "Running": container.running,
                 "ExitCode": container.exit_code,
                 "OOMKilled": container.oom_killed,

@@ -49,6 +49,7 @@ class FakeContainer:
 
     `files`: what programs in it see, by absolute path; `covered`: what archives have put under a tmpfs, where no program sees
     it. `network_id`: of the network that it was in when it was started last. `ends`: how often its first process has ended.
+    `connected`: whether it has its place in its network, of which there is one.
     """
 
     id: str
@@ -75,6 +76,8 @@ class FakeContainer:
     starts: int = 0
     ends: int = 0
     removed: bool = False
+    paused: bool = False
+    connected: bool = True
     booted: bool = False
     api_socket: socket.socket | None = None
     _watchers: set[asyncio.Event] = field(default_factory=set)
@@ -113,12 +116,22 @@ class FakeContainer:
     @property
     def asked_addresses(self) -> dict[str, str]:
         """By "IPv4Address" and "IPv6Address"."""
+        return self.endpoint.get("IPAMConfig") or {}
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """What it asked for of its network."""
         endpoints = (self.body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
-        return (endpoints.get(self.network) or {}).get("IPAMConfig") or {}
+        return endpoints.get(self.network) or {}
 
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    @property
+    def answers(self) -> bool:
+        """Whether what runs in it can be reached."""
+        return self.running and self.connected and not self.paused
 
     def say(self, text: str) -> None:
         """Print to the console."""
@@ -298,7 +311,7 @@ class State:
     def end(self, container: FakeContainer, exit_code: int, *, oom_killed: bool = False) -> None:
         """The first process of the container ends."""
         if container.running:
-            container.state, container.exit_code, container.oom_killed = "exited", exit_code, oom_killed
+            container.state, container.exit_code, container.oom_killed, container.paused = "exited", exit_code, oom_killed, False
             container.address = container.ipv6_address = ""
             self._stop_listening(container)
             container.ends += 1
@@ -306,6 +319,20 @@ class State:
                 self.emit_network(self.networks[container.network_id], "disconnect", container)
             self.emit_of(container, "die", exitCode=str(exit_code))
             container.changed()
+
+    def pause(self, container: FakeContainer) -> None:
+        if not container.running:
+            raise Refused(409, f"Container {container.id} is not running")
+        if container.paused:
+            raise Refused(409, f"Container {container.id} is already paused")
+        container.paused = True
+        self.emit_of(container, "pause")
+
+    def unpause(self, container: FakeContainer) -> None:
+        if not container.paused:
+            raise Refused(409, f"Container {container.id} is not paused")
+        container.paused = False
+        self.emit_of(container, "unpause")
 
     def remove(self, container: FakeContainer, *, with_volumes: bool) -> None:
         if container.running:
@@ -333,6 +360,8 @@ class State:
     def _is_in(self, container: FakeContainer, network: str) -> bool:
         """By name, or, if it has been started, by ID: before, the Engine has not looked that up."""
         names = {each.name for each in self._networks_named(container.network)} or {container.network}
+        if not container.connected:
+            return False
         return network in names or (bool(container.network_id) and container.network_id.startswith(network))
 
     # -- networks
@@ -394,7 +423,31 @@ class State:
 
     def attached(self, network: FakeNetwork) -> list[FakeContainer]:
         """The containers that run in it."""
-        return [container for container in self.containers.values() if container.running and container.network_id == network.id]
+        return [
+            container
+            for container in self.containers.values()
+            if container.running and container.connected and container.network_id == network.id
+        ]
+
+    def connect(self, network: FakeNetwork, container: FakeContainer, endpoint: dict[str, Any]) -> None:
+        """Only to the network that it was made for: a container of the fake has one."""
+        if container.connected:
+            raise Refused(403, f"endpoint with name {container.name} already exists in network {network.name}")
+        if endpoint.get("IPAMConfig") and not network.fixed:
+            raise Refused(400, "user specified IP address is supported only when connecting to networks with user configured subnets")
+        container.body["NetworkingConfig"] = {"EndpointsConfig": {container.network: endpoint}}
+        if container.running:
+            container.address = self._address_in(network, container, 4)
+            container.ipv6_address = self._address_in(network, container, 6) if network.enable_ipv6 else ""
+        container.connected = True
+        self.emit_network(network, "connect", container)
+
+    def disconnect(self, network: FakeNetwork, container: FakeContainer) -> None:
+        if not container.connected or container.network not in (network.id, network.name):
+            raise Refused(403, f"container {container.id} is not connected to network {network.name}")
+        container.connected = False
+        container.address = container.ipv6_address = ""
+        self.emit_network(network, "disconnect", container)
 
     def remove_network(self, network: FakeNetwork) -> None:
         if self.attached(network):

@@ -19,10 +19,12 @@ from kindasync.docker.containers import (
     container_inspect,
     container_kill,
     container_list,
+    container_pause,
     container_remove,
     container_restart,
     container_start,
     container_stop,
+    container_unpause,
     container_wait,
 )
 from kindasync.docker.execs import container_exec
@@ -552,3 +554,18 @@ async def test_env_is_that_of_the_image_and_its_own(lab: Lab) -> None:
 
     assert "A=b c" in lines
     assert "EMPTY=" in lines
+
+
+async def test_a_container_is_paused(lab: Lab) -> None:
+    """And goes on; what is so already, or does not run, is refused."""
+    container = await lab.running()
+
+    with pytest.raises(ApiError):
+        await container_unpause(lab.connection, container.id)
+    await container_pause(lab.connection, container.id)
+    paused = await container_inspect(lab.connection, container.id)
+    with pytest.raises(ApiError):
+        await container_pause(lab.connection, container.id)
+    await container_unpause(lab.connection, container.id)
+
+    assert (paused.state, (await container_inspect(lab.connection, container.id)).state) == ("paused", "running")

@@ -9,7 +9,17 @@ import pytest
 
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import container_create, container_inspect, container_list, container_start, container_stop
-from kindasync.docker.networks import NetworkSpec, Subnet, network_create, network_inspect, network_list, network_remove, ula_subnet
+from kindasync.docker.networks import (
+    NetworkSpec,
+    Subnet,
+    network_connect,
+    network_create,
+    network_disconnect,
+    network_inspect,
+    network_list,
+    network_remove,
+    ula_subnet,
+)
 from kindasync.errors import ApiError, Conflict, NotFound
 from tests.engine.lab import Lab
 
@@ -245,3 +255,25 @@ async def test_a_network_that_is_not_there_shows_at_start(lab: Lab) -> None:
 
     with pytest.raises(NotFound, match=f"network {lab.name('none')} not found"):
         await container_start(lab.connection, container_id)
+
+
+async def test_a_place_is_taken_and_given_back(lab: Lab) -> None:
+    """With the same address; while it is taken, the container runs on without."""
+    subnet = await lab.free_subnet()
+    address = str(ip_network(subnet.subnet)[7])
+    name = await lab.network(subnets=(subnet,))
+    container = await lab.running(lab.spec(network=name, ipv4_address=address))
+
+    await network_disconnect(lab.connection, name, container.id)
+    without = await container_inspect(lab.connection, container.id)
+    with pytest.raises(ApiError):
+        await network_disconnect(lab.connection, name, container.id)
+    await network_connect(lab.connection, name, container.id, ipv4_address=address, aliases=("other",))
+    again = await container_inspect(lab.connection, container.id)
+    with pytest.raises(ApiError):
+        await network_connect(lab.connection, name, container.id)
+
+    assert (without.state, without.attachments) == ("running", ())
+    (place,) = again.attachments
+    assert (place.network, place.ipv4_address, place.fixed_ipv4) == (name, address, address)
+    assert "other" in place.aliases

@@ -1,0 +1,151 @@
+"""Faults: what befalls a node for as long as a context is open. Then it is healed, however the context ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from kindasync.docker import Connection
+from kindasync.docker._engine import answered, carried_through
+from kindasync.docker.containers import (
+    Attachment,
+    Container,
+    container_inspect,
+    container_kill,
+    container_pause,
+    container_start,
+    container_unpause,
+    container_wait,
+)
+from kindasync.docker.execs import container_exec
+from kindasync.docker.networks import network_connect, network_disconnect
+from kindasync.errors import EngineTimeout, KindasyncError, NodeError
+
+DEATH_S = 30.0
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+Act = Callable[[Connection], Awaitable[None]]
+Settle = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def paused(node_id: str, connect: Connect) -> AsyncIterator[None]:
+    """Its processes frozen."""
+    container = await _running(node_id, connect)
+
+    async def pause(connection: Connection) -> None:
+        await container_pause(connection, container.id)
+
+    async def unpause(connection: Connection) -> None:
+        if (await container_inspect(connection, container.id)).state == "paused":
+            await container_unpause(connection, container.id)
+
+    async with _fault(container.name, connect, pause, unpause):
+        yield
+
+
+@asynccontextmanager
+async def killed(node_id: str, connect: Connect, settle: Settle) -> AsyncIterator[None]:
+    """Its processes ended, as by a power cut."""
+    container = await _running(node_id, connect)
+
+    async def kill(connection: Connection) -> None:
+        await answered(container_kill(connection, container.id, "SIGKILL"))
+        try:
+            with anyio.fail_after(DEATH_S):
+                await container_wait(connection, container.id)
+        except TimeoutError as error:
+            raise EngineTimeout(
+                f"node {container.name} was killed, and still runs", why=f"it has not ended within {DEATH_S:g} s"
+            ) from error
+
+    async def start(connection: Connection) -> None:
+        await container_start(connection, container.id, subject=container.subject)
+
+    async with _fault(container.name, connect, kill, start, settle):
+        yield
+
+
+@asynccontextmanager
+async def disconnected(node_id: str, connect: Connect) -> AsyncIterator[None]:
+    """Its places in all networks taken from it."""
+    container = await _running(node_id, connect)
+    if not any(at.fixed_ipv4 or at.fixed_ipv6 for at in container.attachments):
+        raise NodeError(
+            f"node {container.name} cannot be disconnected",
+            why="it would not get its address back: its network was not made by kindasync, and its Engine fixes no addresses there",
+            hint="pause it, or kill it; or create the cluster in a network that kindasync makes",
+        )
+    async with connect() as connection:
+        routes = await _routes(connection, container)
+
+    async def disconnect(connection: Connection) -> None:
+        for at in container.attachments:
+            await network_disconnect(connection, at.network_id, container.id)
+
+    async def reconnect(connection: Connection) -> None:
+        now = await container_inspect(connection, container.id)
+        for at in container.attachments:
+            if not now.attachment(at.network_id):
+                await _connect(connection, container, at)
+        if now.state == "running":
+            for version, route in sorted(routes - await _routes(connection, container)):
+                await container_exec(connection, container.id, ("ip", version, "route", "replace", *route.split()))
+
+    async with _fault(container.name, connect, disconnect, reconnect):
+        yield
+
+
+async def _connect(connection: Connection, container: Container, at: Attachment) -> None:
+    await network_connect(
+        connection, at.network_id, container.id, ipv4_address=at.fixed_ipv4, ipv6_address=at.fixed_ipv6, aliases=at.aliases
+    )
+
+
+async def _routes(connection: Connection, container: Container) -> frozenset[tuple[str, str]]:
+    """The routes through other nodes, each with ip's option for its family. They go with the interface, and only the pod network knows them."""
+    found = set()
+    for version in ("-4", "-6"):
+        result = await container_exec(connection, container.id, ("ip", version, "route", "show"))
+        found |= {(version, line.strip()) for line in result.text.splitlines() if " via " in line and not line.startswith("default")}
+    return frozenset(found)
+
+
+async def _running(node_id: str, connect: Connect) -> Container:
+    """The node's container. Raises: NodeError if it does not run, or is paused: it would not be as it was afterwards."""
+    async with connect() as connection:
+        container = await container_inspect(connection, node_id)
+    if container.state != "running":
+        raise NodeError(f"node {container.name} does not run", why=f"its container is {container.state}", hint="start it first")
+    return container
+
+
+async def _at_once() -> None:
+    """There is nothing to wait for."""
+
+
+@asynccontextmanager
+async def _fault(node: str, connect: Connect, act: Act, heal: Act, settle: Settle = _at_once) -> AsyncIterator[None]:
+    """`heal` looks at what there is to do, as `act` may not have come to its end; `settle` waits until all is as it was, unless that is cancelled."""
+
+    async def healed() -> None:
+        async with connect() as connection:
+            await heal(connection)
+
+    try:
+        async with connect() as connection:
+            await act(connection)
+        await checkpoint_if_cancelled()  # while the Engine was asked
+        yield
+    except BaseException as error:
+        try:
+            await carried_through(healed)
+            if isinstance(error, Exception):
+                await settle()
+        except KindasyncError as failure:
+            error.add_note(f"node {node} was not healed: {failure}")
+        raise
+    await carried_through(healed)
+    await settle()
