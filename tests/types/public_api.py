@@ -19,6 +19,7 @@ from kindasync import (
     KindasyncError,
     Node,
     NotReady,
+    sync,
 )
 from kindasync.config import Role, load
 from kindasync.config.patches import json6902_containerd, json6902_kubeadm, merge_containerd, merge_kubeadm
@@ -98,6 +99,25 @@ async def nodes(node: Node) -> None:
     assert_type(await node.logs(tail="10"), str)
     async for line in node.logs(follow=True):
         assert_type(line, str)
+    async with node.paused(), node.killed(wait_s=60), node.disconnected():
+        pass
+
+
+def without_asyncio() -> None:
+    """The same, blocking."""
+    with sync.Cluster.running(ClusterConfig(), on_event=listener) as cluster:
+        assert_type(cluster, sync.Cluster)
+        assert_type(cluster.nodes, tuple[sync.Node, ...])
+        assert_type(cluster.kubeconfig_path, Path)
+        assert_type(cluster.asynchronous, Cluster)
+        assert_type(cluster.add_node("worker"), sync.Node)
+        assert_type(cluster.nodes[0].exec(["uname"]).text, str)
+        for line in cluster.nodes[0].logs(follow=True):
+            assert_type(line, str)
+        with cluster.nodes[0].killed(), cluster.port_forward("service/web", 80) as address:
+            assert_type(address, str)
+    assert_type(sync.Cluster.create_many([None]), list[sync.Cluster | KindasyncError])
+    assert_type(sync.Cluster.list(), list[str])
 
 
 async def failures() -> None:

@@ -22,6 +22,7 @@ ALLOWED = {
     "testing": set(),
     "cli": {"docker", "config", "node", "cluster", "build", "testing"},
     "pytest_plugin": {"cluster"},
+    "sync": {"_facade", "node", "cluster"},
     "errors": set(),
     "events": set(),
     "versions": set(),
