@@ -112,9 +112,9 @@ async def sweep(engine_url: str) -> Ended:
     return await _end([path for path, _ in _left(engine_url)])
 
 
-def left(engine_url: str) -> set[str]:
-    """The clusters of an Engine whose runs have ended: finished or not, they were to be deleted."""
-    return {lease.cluster for _, lease in _left(engine_url)}
+def left(engine_url: str) -> set[tuple[str, str]]:
+    """The clusters of an Engine whose runs have ended, each with its maker: finished or not, they were to be deleted. Others may have their names by now."""
+    return {(lease.cluster, lease.maker) for _, lease in _left(engine_url)}
 
 
 def _left(engine_url: str) -> Iterator[tuple[Path, Lease]]:

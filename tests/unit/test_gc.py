@@ -15,9 +15,9 @@ import pytest
 from kindasync import Cluster
 from kindasync import events as told
 from kindasync.cli._main import main
-from kindasync.cluster import gc
+from kindasync.cluster import _leases, gc
 from kindasync.cluster._leftovers import Seen, left_containers, left_networks
-from kindasync.cluster._owner import Fate
+from kindasync.cluster._owner import Fate, owner
 from kindasync.config import Role
 from kindasync.docker.containers import Attachment, Container
 from kindasync.docker.networks import Network
@@ -181,6 +181,21 @@ async def test_clusters_of_processes_that_have_ended(fake: FakeEngine, home: Pat
 
     assert await gc(older_than_s=0) == []
     assert look(fake, home) == before
+
+
+async def test_a_name_that_a_killed_run_of_pytest_had(fake: FakeEngine, docker_host: None) -> None:
+    """Its lease says that its cluster was to be deleted, not that another one of that name is."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        ended = owner(child.pid)
+        child.kill()
+    lease = _leases.Lease(cluster="demo", engine=fake.url, holder=_leases.Holder(run="r", process=ended), maker=ended, ready=True)
+    _leases._write(_leases._path(fake.url, "demo"), lease)
+    argv = [sys.executable, "-m", "kindasync", "create", "cluster", "--name", "demo"]
+    await anyio.to_thread.run_sync(lambda: subprocess.run(argv, check=True, stderr=subprocess.PIPE))
+
+    assert await gc() == []
+
+    assert [*fake.containers] == [FIRST]
 
 
 async def test_a_cluster_that_is_being_made(fake: FakeEngine, home: Path, docker_host: None) -> None:
