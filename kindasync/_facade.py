@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
 
+from kindasync.errors import KindasyncError
+
 Value = TypeVar("Value")
 _portals = BlockingPortalProvider()  # the thread is there while something runs in it, and shared by what runs at the same time
 _facades: dict[type, type[Facade]] = {}
@@ -75,7 +77,10 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
 def _given(value: Any) -> Any:
     """A result, as the facade's user gets it."""
     if inspect.iscoroutine(value):
-        return _given(run(lambda: value))
+        try:
+            return _given(run(lambda: value))
+        finally:
+            value.close()  # one that was never begun
     if isinstance(value, AbstractAsyncContextManager):
         return Entered(value)
     if inspect.isasyncgen(value):
@@ -103,7 +108,14 @@ class _Task(Generic[Value]):
         self._operation = operation
         self._ended = threading.Event()
         self._notes: list[str] = []
-        self._future = portal.start_task_soon(self._work)
+        try:
+            self._future = portal.start_task_soon(self._work)
+        except RuntimeError as error:
+            raise KindasyncError(
+                "kindasync.sync cannot be used by what runs in its own event loop",
+                why="it would wait for itself",
+                hint="in listeners and hooks that are coroutine functions, use the asynchronous API; or make the listener a plain function",
+            ) from error
 
     async def _work(self) -> Value:
         try:

@@ -147,6 +147,16 @@ def test_listeners_and_hooks(fake: FakeEngine) -> None:
     assert fake.containers[FIRST].files["/etc/motd"] == b"hello"
 
 
+def test_a_listener_in_its_own_loop(fake: FakeEngine, home: Path) -> None:
+    """Would wait for itself: it is told what to do."""
+
+    async def listen(event: Event) -> None:
+        Cluster.list()
+
+    with nothing_left(fake, home), pytest.raises(KindasyncError, match="cannot be used by what runs in its own event loop"):
+        Cluster.create("demo", on_event=listen)
+
+
 # -- contexts
 
 
