@@ -310,12 +310,6 @@ def _or_delete(name: str) -> Iterator[None]:
 
 def run_in_thread(operation: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function in an event loop of its own thread: there may be a running one in this. An interrupt cancels it, and waits until it has cleaned up."""
-    from anyio.from_thread import start_blocking_portal
+    from kindasync._facade import run
 
-    with start_blocking_portal() as portal:
-        future = portal.start_task_soon(operation)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+    return run(operation)

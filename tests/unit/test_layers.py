@@ -21,7 +21,7 @@ ALLOWED = {
     "build": {"transport", "docker"},
     "testing": set(),
     "cli": {"docker", "config", "node", "cluster", "build", "testing"},
-    "pytest_plugin": {"cluster"},
+    "pytest_plugin": {"_facade", "cluster"},
     "sync": {"_facade", "node", "cluster"},
     "errors": set(),
     "events": set(),
