@@ -376,7 +376,7 @@ class Cluster:
         Shape: `reference` "pod/web", or "deployment/web" and the like for one of its pods; `container` empty: as kubectl, the
         annotated one, else the first.
         Raises: ExecFailed for another exit code than 0, unless `check` is False; ClusterError for what is no reference, has no pod
-        that runs, or a program that could not be run; ApiRefused for a pod or container that is not there.
+        that runs, or for a pod, container or program that is not there.
         Cancellation: ends the waiting; the program may run on.
         """
         from kindasync.cluster._discovery import Reference
@@ -397,8 +397,8 @@ class Cluster:
         Any number of connections at once. One that fails is reset, and why is told by a Warned to `on_event`. No runtime tells a pod
         that its client has ended one direction: what it still sends arrives, until it ends the connection, or is silent for 10 s.
         The context may be entered in one task, and left in another.
-        Raises: ClusterError for what is no reference, or has no such port or no pod that runs; ApiRefused, 404, for what is not
-        there. Leaving: all connections are closed, and nothing listens any more.
+        Raises: ClusterError for what is no reference, is not there, or has no such port or no pod that runs.
+        Cancellation, or leaving the context: all connections are closed, and nothing listens any more.
         """
         from kindasync.cluster._discovery import Reference
         from kindasync.cluster._port_forward import port_forward

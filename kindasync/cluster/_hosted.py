@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from kindasync.docker._engine import answered
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 async def hosted(work: Callable[[Callable[[Value], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[Value]:
     """Run `work` in a task of its own, which is cancelled and awaited when the context is left. It gives the context's value when it is ready.
 
-    Raises: what `work` raises; once it was ready, when the context is left.
+    Raises: what `work` raises; once it was ready, when the context is left, unless the body failed.
     """
     ready: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(work(ready.set_result))
@@ -31,9 +31,12 @@ async def hosted(work: Callable[[Callable[[Value], None]], Coroutine[Any, Any, N
         yield ready.result()
     finally:
         task.cancel()
-        await answered(_ended(task))
+        failure = await answered(_failure_of(task))
+    if failure:
+        raise failure
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    with suppress(asyncio.CancelledError):
-        await task
+async def _failure_of(task: asyncio.Task[None]) -> BaseException | None:
+    """Why a task has failed, when it has ended, if not by being cancelled."""
+    await asyncio.wait([task])
+    return None if task.cancelled() else task.exception()

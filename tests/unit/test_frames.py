@@ -11,6 +11,7 @@ from itertools import accumulate
 import pytest
 
 from kindasync.docker._frames import MAX_FRAME_BYTES, STDERR, STDOUT, SYSTEM_ERROR, FrameDecoder, demultiplexed
+from kindasync.docker.containers import lines
 from kindasync.errors import StreamFailed
 
 pytestmark = pytest.mark.anyio
@@ -121,3 +122,19 @@ async def test_an_error_of_the_connection_is_left_as_it_is() -> None:
 
     with pytest.raises(ConnectionResetError, match="peer"):
         _ = [piece async for piece in demultiplexed(broken())]
+
+
+# -- lines
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+async def test_lines_wherever_chunks_end(size: int) -> None:
+    """Within a letter, too; with a terminal's ends or without, and with what has no end yet."""
+    output = "one\r\n\nzwölf €\nthree".encode()
+
+    assert [line async for line in lines(arriving(output[at : at + size] for at in range(0, len(output), size)))] == [
+        "one",
+        "",
+        "zwölf €",
+        "three",
+    ]
