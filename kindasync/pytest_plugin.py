@@ -184,7 +184,7 @@ class ClusterSession:
 
         settings, holder = self.settings, self.holder
         kept = self._failed if settings.keep_on_failure else set()
-        ended = run_in_thread(lambda: _leases.end(holder, keep=lambda cluster: settings.keep or cluster in kept))
+        ended = run(lambda: _leases.end(holder, keep=lambda cluster: settings.keep or cluster in kept))
         self._lines += [f'cluster "{cluster}" was kept; {_ways(cluster)}' for cluster in ended.kept]
         self._lines += [str(error) for error in ended.failures]
         if ended.failures and session.exitstatus == pytest.ExitCode.OK:
@@ -206,7 +206,7 @@ class ClusterFactory:
 
     def __call__(self, config: AnyConfig | None = None, *, name: str = "", image: str = "") -> Cluster:
         """As `create`, for fixtures and tests that are no coroutines."""
-        return run_in_thread(lambda: self.create(config, name=name, image=image))
+        return run(lambda: self.create(config, name=name, image=image))
 
     async def create(self, config: AnyConfig | None = None, *, name: str = "", image: str = "") -> Cluster:
         """A cluster, ready to be used.
@@ -244,10 +244,10 @@ def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
     readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
     name = f"{readable or 'test'}-{token_hex(3)}"
     try:
-        run_in_thread(lambda: make_namespace(kind_cluster.kubeconfig, name))
+        run(lambda: make_namespace(kind_cluster.kubeconfig, name))
         yield name
     finally:
-        run_in_thread(lambda: remove_namespace(kind_cluster.kubeconfig, name))
+        run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
 
 
 def _ways(cluster: str) -> str:
@@ -259,7 +259,7 @@ def _export_logs(cluster: Cluster, directory: Path) -> str:
     from kindasync.errors import KindasyncError
 
     try:
-        run_in_thread(lambda: cluster.export_logs(directory))
+        run(lambda: cluster.export_logs(directory))
     except (KindasyncError, OSError) as error:
         return f"not all logs are in {directory}: {error}"
     return f"logs: {directory}"
@@ -308,8 +308,8 @@ def _or_delete(name: str) -> Iterator[None]:
         ) from error
 
 
-def run_in_thread(operation: Callable[[], Awaitable[Result]]) -> Result:
+def run(operation: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function in an event loop of its own thread: there may be a running one in this. An interrupt cancels it, and waits until it has cleaned up."""
-    from kindasync._facade import run
+    from kindasync import _facade
 
-    return run(operation)
+    return _facade.run(operation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.cluster.conftest import look
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio")
 DOCS = Path(__file__).parent.parent.parent / "docs"
-SUITE, OPERATOR, KOPF, KR8S = re.findall(r"```python\n(.*?)```", (DOCS / "pytest.md").read_text(), re.DOTALL)
+SUITE, OPERATOR, KOPF, KR8S, PLUGINS = re.findall(r"```python\n(.*?)```", (DOCS / "pytest.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,8 @@ async def test_ctrl_c(suite: Path) -> None:
     """As a terminal sends it: to pytest and its workers."""
     fifo = suite / "at-work"
     os.mkfifo(fifo)
+    heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background, shells have it ignored
+    (suite / "conftest.py").write_text(heeded)
     (suite / "test_last.py").write_text("import signal\ndef test_it(kind_cluster):\n    open('at-work', 'w').close()\n    signal.pause()")
     process = subprocess.Popen([*PYTEST, "-n", "2"], cwd=suite, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
@@ -104,3 +107,15 @@ async def test_with_kopf_and_kr8s(tmp_path: Path) -> None:
     output = await run(suite)
 
     assert "2 passed" in output, output
+
+
+async def test_a_suite_for_pytest_kind(tmp_path: Path, app: str) -> None:
+    """One line is another one."""
+    suite = shutil.copytree(DOCS / "example-pytest-kind", tmp_path / "suite")
+    for file in suite.iterdir():
+        file.write_text(file.read_text().replace("app:1", app))
+    assert (suite / "conftest.py").read_text().endswith(PLUGINS)
+
+    output = await run(suite, "--cluster-name", "pytest-kind-suite")
+
+    assert "1 passed" in output, output

@@ -26,6 +26,7 @@ from tests.unit.leftovers import nothing_left
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:randomly")
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # without it, pytest-asyncio warns
 WITHOUT_PYTEST_ASYNCIO = (*OPTIONS, "-p", "no:asyncio")
+HEEDED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background, shells have Ctrl-C ignored
 DELETE_IT = "*try: kindasync delete cluster --name pytest*"
 
 
@@ -269,20 +270,23 @@ def test_a_cluster_without_a_pod_network_can_be_reused(
 
 
 def test_the_plugin_imports_nothing_until_it_is_used(pytester: pytest.Pytester) -> None:
-    """Every pytest run on the machine loads it: it must cost nothing."""
-    pytester.makepyfile(
+    """Every pytest run on the machine loads it: it must cost nothing, to its very end, nor do the controller and workers of pytest-xdist."""
+    pytester.makepyfile("def test_it(request): assert request.config.pluginmanager.hasplugin('kindasync')")
+    pytester.makeconftest(
         """
         import sys
 
-        def test_imports(request):
-            assert request.config.pluginmanager.hasplugin("kindasync")
+        def pytest_unconfigure():
             assert not {"aiohttp", "kubernetes_asyncio", "pydantic", "click", "rich", "structlog", "yaml"} & set(sys.modules)
             assert not [name for name in sys.modules if name.startswith("kindasync.") and name != "kindasync.pytest_plugin"]
         """
     )
 
     # Without the plugins of this environment that import some of these themselves.
-    start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-p", "no:anyio").assert_outcomes(passed=1)
+    for options in ((), ("-n", "1")):
+        result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-p", "no:anyio", *options)
+        result.assert_outcomes(passed=1)
+        assert result.ret == pytest.ExitCode.OK
 
 
 def test_importing_the_plugin_takes_no_time() -> None:
@@ -510,7 +514,7 @@ def test_what_a_killed_run_left_is_removed(pytester: pytest.Pytester, fake: Fake
 @contextmanager
 def running(pytester: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """The suite, in a group of processes of its own, while the body runs."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", *WITHOUT_PYTEST_ASYNCIO, *arguments], cwd=pytester.path, start_new_session=True
-    ) as process:
+    pytester.makeconftest(HEEDED)
+    command = [sys.executable, "-m", "pytest", *WITHOUT_PYTEST_ASYNCIO, *arguments]
+    with subprocess.Popen(command, cwd=pytester.path, start_new_session=True) as process:
         yield process

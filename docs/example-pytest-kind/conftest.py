@@ -1,0 +1,3 @@
+"""What has changed: this line is new, and pytest-kind is not installed any more."""
+
+pytest_plugins = ["kindasync.pytest_kind"]
