@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 from kindasync import go_yaml
@@ -67,8 +68,8 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
 
     containers = (*await existing_members(connection, cluster), *await registries(connection, cluster))
     resting = [each for each in containers if each.state not in RUNNING]
-    for roles in _START_ORDER:
-        failures = await _in_turn(resting, roles, start)
+    for batch in await _batches(connection, resting):
+        failures = [error for _, error in await together(batch, start)]
         if failures:
             raise StepFailed("start the nodes", cluster, failures)
     found = await get(connection, cluster)
@@ -77,6 +78,25 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
     if wait_s > 0:
         await wait_nodes_ready(found.kubeconfig, cluster, nodes, bus, wait_s)
         bus.emit(ClusterReady(cluster=cluster, duration_s=bus.elapsed_s() - began))
+
+
+async def _batches(connection: Connection, containers: Sequence[Container]) -> list[list[Container]]:
+    """What is to be started at once, in turn.
+
+    Of nodes whose addresses could not be fixed one after the other: the Engine gives the lowest that is free, so in the order of their
+    addresses each gets its own again, if nothing else has taken it.
+    """
+    lowest: dict[str, Any] = {}
+    for each in containers:
+        if is_node(each) and not _is_fixed(each) and (addresses := await _node_addresses(connection, each)):
+            lowest[each.id] = min((address.version, int(address)) for address in map(ip_address, addresses))
+    at_once = [[each for each in containers if each.id not in lowest and role_of(each) in roles] for roles in _START_ORDER]
+    one_by_one = sorted((each for each in containers if each.id in lowest), key=lambda each: lowest[each.id])
+    return [*at_once, *([each] for each in one_by_one)]
+
+
+def _is_fixed(node: Container) -> bool:
+    return any(attachment.fixed_ipv4 or attachment.fixed_ipv6 for attachment in node.attachments)
 
 
 async def _in_turn(
@@ -120,7 +140,7 @@ async def _check_addresses(connection: Connection, cluster: str, nodes: Sequence
     moved: list[str] = []
     repaired: list[str] = []
     for node in nodes:
-        if any(attachment.fixed_ipv4 or attachment.fixed_ipv6 for attachment in node.attachments):
+        if _is_fixed(node):
             continue
         before = await _node_addresses(connection, node)
         now = {address for attachment in node.attachments for address in (attachment.ipv4_address, attachment.ipv6_address) if address}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from kindasync import Cluster, ClusterNotFound, NotReady
@@ -94,6 +96,21 @@ async def test_a_start_that_takes_too_long_says_what_is_missing(fake: FakeEngine
 
     with pytest.raises(NotReady, match=f"node {FIRST}: not seen"):
         await cluster.start(wait_s=0.2)
+
+
+async def test_addresses_that_could_not_be_fixed_come_back(fake: FakeEngine) -> None:
+    """On a network that is not ours: the Engine gives the lowest that is free, so nodes start in the order of theirs."""
+    fake.add_network("kind")
+    cluster = await create(fake, 1, 3)
+    addresses = {name: container.address for name, container in fake.containers.items()}
+    await cluster.stop()
+    seen = Recording()
+
+    await cluster.start(on_event=seen.keep)
+
+    started = [event.node for event in seen.of(told.NodeStarted)]
+    assert started == sorted(addresses, key=lambda name: ip_address(addresses[name]))
+    assert {name: container.address for name, container in fake.containers.items()} == addresses
 
 
 async def test_nodes_that_got_other_addresses_are_named(fake: FakeEngine) -> None:
