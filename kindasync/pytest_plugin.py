@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 REUSED_NAME = "pytest"
 READY_S = 60.0
+SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # there is no SIGHUP on Windows
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,6 +113,7 @@ class ClusterSession:
     def pytest_configure_node(self, node: Any) -> None:
         """In the controller: tell a worker with whose process the run ends."""
         self._run = node.workerinput["testrunuid"]
+        self.heed_signals()
         node.workerinput[SESSION] = {"run": self._run, "host": socket.gethostname(), "pid": self._holder_pid}
 
     @property
@@ -190,6 +194,19 @@ class ClusterSession:
         if ended.failures and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def heed_signals(self) -> None:
+        """Have SIGTERM and SIGHUP end the run as Ctrl-C does, unless somebody else heeds them already: who is killed cannot delete a cluster."""
+        if not self._is_worker and threading.current_thread() is threading.main_thread():  # Python lets no other
+            for number in SIGNALS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, _interrupt)
+
+    def pytest_unconfigure(self) -> None:
+        """Signals are as they were."""
+        for number in SIGNALS:
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, signal.SIG_DFL)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was kept, and what could not be deleted."""
         if self._lines:
@@ -223,6 +240,7 @@ def kind_cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
     """Makes more clusters: `kind_cluster_factory(config)`, or `await kind_cluster_factory.create(config)`. They are deleted at the end of the run."""
     session = request.config.pluginmanager.get_plugin(SESSION)
     assert session is not None
+    session.heed_signals()
     return ClusterFactory(session)
 
 
@@ -248,6 +266,13 @@ def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
         yield name
     finally:
         run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    if _are_leases():
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_DFL)  # there is nothing to delete: as without us
+    signal.raise_signal(number)
 
 
 def _ways(cluster: str) -> str:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -183,8 +183,8 @@ def test_reuse_creates_once_and_keeps(pytester: pytest.Pytester, fake: FakeEngin
     """The second session finds what the first one made."""
     pytester.makepyfile("def test_name(kind_cluster): assert kind_cluster.name == 'pytest'")
 
-    for _ in range(2):
-        start(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse").assert_outcomes(passed=1)
+    for process in (start, run):
+        process(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse").assert_outcomes(passed=1)
 
     assert list(fake.containers) == ["pytest-control-plane"]
     assert len(fake.requests_of("ContainerStart")) == 1
@@ -393,7 +393,7 @@ def test_a_cluster_that_cannot_be_deleted_fails_the_run(pytester: pytest.Pyteste
 
     with nothing_left(fake, pytester.path / ".local"):
         first = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "mine")
-        second = start(pytester, *WITHOUT_PYTEST_ASYNCIO)
+        second = run(pytester, *WITHOUT_PYTEST_ASYNCIO)
 
     first.stdout.fnmatch_lines(['cluster "mine" could not be deleted whole', "*no such luck*"])
     assert (first.ret, second.ret) == (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.OK)
@@ -443,8 +443,11 @@ def maker(pytester: pytest.Pytester) -> int:
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_ctrl_c_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...]) -> None:
-    """In the middle of tests, to all processes at once, as a terminal does it."""
+@pytest.mark.parametrize(("number", "kill"), [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_run_that_is_ended_leaves_nothing(
+    pytester: pytest.Pytester, fake: FakeEngine, options: tuple[str, ...], number: int, kill: Callable[[int, int], None]
+) -> None:
+    """In the middle of tests: Ctrl-C in all processes at once, as a terminal does it; SIGTERM in the one that `timeout` or CI had started."""
     at_work = pytester.path / "at-work"
     os.mkfifo(at_work)
     pytester.makepyfile(
@@ -462,10 +465,24 @@ def test_ctrl_c_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, opti
 
     with nothing_left(fake, pytester.path / ".local"), running(pytester, *options) as process:
         at_work.read_text()
-        os.killpg(process.pid, signal.SIGINT)
+        kill(process.pid, number)
         process.communicate()
 
     assert process.returncode == pytest.ExitCode.INTERRUPTED
+
+
+def test_a_signal_without_clusters_is_none_of_our_business(pytester: pytest.Pytester) -> None:
+    """pytest dies of it, as it does without the plugin."""
+    at_work = pytester.path / "at-work"
+    os.mkfifo(at_work)
+    pytester.makepyfile(f"import signal\ndef test_it():\n    open({str(at_work)!r}, 'w').close()\n    signal.pause()")
+
+    with running(pytester, "-n", "1") as process:
+        at_work.read_text()
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate()
+
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_ctrl_c_during_a_create_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine) -> None:
@@ -506,7 +523,7 @@ def test_what_a_killed_run_left_is_removed(pytester: pytest.Pytester, fake: Fake
         if remover == "gc":
             anyio.run(gc)
         else:
-            start(pytester, *WITHOUT_PYTEST_ASYNCIO, "test_next.py").assert_outcomes(passed=1)
+            run(pytester, *WITHOUT_PYTEST_ASYNCIO, "test_next.py").assert_outcomes(passed=1)
 
     assert left == 1
 
