@@ -139,7 +139,12 @@ class _Live:
                 self._put(event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
             case events.Warned():
                 self._console.print(_plain(event.message, style="yellow"))
-            case events.ClusterReady() | events.NodeLoaded() | events.NodeRemoved() | events.ClusterDeleted() | events.RolledBack():
+            case events.ClusterReady():
+                for name, row in list(self._rows.items()):
+                    if row.ended_s is None:  # such as the balancer, of which nothing more is told
+                        self._put(name, row.text, mark="✓", ended=now)
+                self._put(event.cluster, describe(event) or "", mark="✓", ended=now)
+            case events.NodeLoaded() | events.NodeRemoved() | events.ClusterDeleted() | events.RolledBack():
                 self._put(event.node or event.cluster, describe(event) or "", mark="✓", ended=now)
             case _:
                 text, name = describe(event) or "", event.node or event.cluster

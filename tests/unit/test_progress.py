@@ -121,6 +121,18 @@ def test_what_runs_shows_how_long_it_takes(terminal: Terminal) -> None:
     ]
 
 
+def test_nothing_goes_on_when_the_cluster_is_ready(terminal: Terminal) -> None:
+    """The balancer's place is taken, too, though nothing says so of it alone."""
+    _, *rows, _ = shown(
+        terminal,
+        events.NodeStarted(cluster="demo", node="demo-external-load-balancer", duration_s=1),
+        events.NodeReady(cluster="demo", node=NODE, duration_s=1),
+        events.ClusterReady(cluster="demo", duration_s=2),
+    )
+
+    assert [row.split()[0] for row in rows] == ["✓"] * 3
+
+
 def test_text_from_outside_is_no_markup(terminal: Terminal) -> None:
     """A path in brackets is a path, not a tag that lacks its other end."""
     warning, *_, step, state, hook, _ = shown(
