@@ -20,7 +20,12 @@ from kindasync.errors import KindasyncError
 @_options.events
 @click.pass_obj
 def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, events_format: str | None) -> None:
-    """Delete a cluster, and its entries in the kubeconfig. One that is not there counts as deleted."""
+    """Delete a cluster, and its entries in the kubeconfig. One that is not there counts as deleted.
+
+    \b
+    kindasync delete cluster
+    kindasync delete cluster --name ci
+    """
     _delete(settings, name, kubeconfig, events_format)
 
 
@@ -33,7 +38,12 @@ def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, event
 def delete_clusters(
     settings: Settings, names: tuple[str, ...], everything: bool, kubeconfig: Path | None, events_format: str | None
 ) -> None:
-    """Delete several clusters. A failure does not keep the others from being deleted; the exit code is 1 then."""
+    """Delete several clusters. A failure does not keep the others from being deleted; the exit code is 1 then.
+
+    \b
+    kindasync delete clusters ci-1 ci-2
+    kindasync delete clusters --all
+    """
     from kindasync.cluster import Cluster
 
     if everything:

@@ -12,7 +12,12 @@ from kindasync.cli._running import run
 @click.command("doctor")
 @_options.output
 def doctor(output: str | None) -> None:
-    """Look at what usually keeps clusters from coming up. The exit code is 1 if something will."""
+    """Look at what usually keeps clusters from coming up. The exit code is 1 if something will.
+
+    \b
+    kindasync doctor
+    kindasync doctor -o json
+    """
     from kindasync.cluster._doctor import Verdict, examine
 
     findings = run(examine)

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 @click.command("clusters")
 @_options.output_or_wide
 def get_clusters(output: str | None) -> None:
-    """Print the names of all clusters, those of the kind program included."""
+    """Print the names of all clusters, those of the kind program included.
+
+    \b
+    kindasync get clusters
+    kindasync get clusters -o wide
+    """
     from kindasync.cluster import Cluster
     from kindasync.cluster._nodes import list_nodes
 
@@ -45,7 +50,12 @@ def get_clusters(output: str | None) -> None:
 @click.option("-A", "--all-clusters", is_flag=True, help="The nodes of all clusters.")
 @_options.output_or_wide
 def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
-    """Print the names of a cluster's nodes."""
+    """Print the names of a cluster's nodes.
+
+    \b
+    kindasync get nodes --name ci
+    kindasync get nodes --all-clusters -o wide
+    """
     from kindasync.cluster._nodes import list_nodes
 
     nodes = run(lambda: list_nodes(None if all_clusters else name))
@@ -67,7 +77,12 @@ def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
 @_options.internal
 @_options.output
 def get_kubeconfig(name: str, internal: bool, output: str | None) -> None:
-    """Print a cluster's kubeconfig."""
+    """Print a cluster's kubeconfig.
+
+    \b
+    kindasync get kubeconfig > kubeconfig
+    kindasync get kubeconfig --name ci --internal
+    """
     document = _kubeconfig(name, internal)
     show(document, output or YAML)
 
@@ -77,7 +92,12 @@ def get_kubeconfig(name: str, internal: bool, output: str | None) -> None:
 @_options.internal
 @_options.kubeconfig
 def export_kubeconfig(name: str, internal: bool, kubeconfig: Path | None) -> None:
-    """Merge a cluster's kubeconfig into the user's, and make its context the current one."""
+    """Merge a cluster's kubeconfig into the user's, and make its context the current one.
+
+    \b
+    kindasync export kubeconfig --name ci
+    kindasync export kubeconfig --kubeconfig ci.yaml
+    """
     from kindasync.cluster._kubeconfig_file import add
 
     document = _kubeconfig(name, internal)

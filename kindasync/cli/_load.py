@@ -17,7 +17,12 @@ _nodes = click.option("--nodes", multiple=True, help="Names of nodes, separated 
 
 
 def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: tuple[str, ...], events_format: str | None) -> None:
-    """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone."""
+    """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone.
+
+    \b
+    kindasync load image app:1
+    kindasync load image app:1 db:2 --name ci --nodes ci-worker
+    """
     from kindasync.cluster._cluster import load_image
 
     _load(
@@ -29,7 +34,12 @@ def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: t
 
 
 def _load_archive(settings: Settings, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...], events_format: str | None) -> None:
-    """Load the images of archives (docker or OCI layout) into nodes."""
+    """Load the images of archives (docker or OCI layout) into nodes.
+
+    \b
+    kindasync load archive app.tar
+    kindasync load archive app.tar --name ci
+    """
     from kindasync.cluster._cluster import load_archive
 
     async def operation(on_event: Listener | None) -> None:

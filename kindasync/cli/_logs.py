@@ -18,7 +18,12 @@ from kindasync.cli._running import run
 @_options.name
 @click.pass_obj
 def export_logs(settings: Settings, directory: Path | None, name: str) -> None:
-    """Write the logs of a cluster's nodes into a directory, and print its name. Without one: into a new temporary one."""
+    """Write the logs of a cluster's nodes into a directory, and print its name. Without one: into a new temporary one.
+
+    \b
+    kindasync export logs
+    kindasync export logs ./logs --name ci
+    """
     from kindasync.cluster._cluster import export_logs
 
     target = directory or Path(tempfile.mkdtemp(prefix="kindasync-logs-"))

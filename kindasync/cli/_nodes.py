@@ -64,6 +64,10 @@ def remove_node(settings: Settings, node: str, name: str, timeout_s: float, forc
     """Drain a node, and remove it from its cluster.
 
     Pods are evicted as PodDisruptionBudgets allow; those of DaemonSets end with the node.
+
+    \b
+    kindasync remove node kind-worker2
+    kindasync remove node ci-worker --name ci --timeout 5m --force
     """
     from kindasync.cluster import remove_node
 

@@ -16,7 +16,11 @@ from kindasync.cli._running import run
 @_options.timings
 @click.pass_obj
 def stop_cluster(settings: Settings, name: str, events_format: str | None, timings: bool) -> None:
-    """Stop a cluster's nodes; "start" brings them back, with all that is in them. Nodes that do not run stay as they are."""
+    """Stop a cluster's nodes; "start" brings them back, with all that is in them. Nodes that do not run stay as they are.
+
+    \b
+    kindasync stop --name ci
+    """
     from kindasync.cluster import stop
 
     with listener(f'Stopping cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
@@ -30,7 +34,11 @@ def stop_cluster(settings: Settings, name: str, events_format: str | None, timin
 @_options.timings
 @click.pass_obj
 def start_cluster(settings: Settings, name: str, wait_s: float, events_format: str | None, timings: bool) -> None:
-    """Start a stopped cluster's nodes, and wait until all are Ready."""
+    """Start a stopped cluster's nodes, and wait until all are Ready.
+
+    \b
+    kindasync start --name ci --wait 5m
+    """
     from kindasync.cluster import start
 
     with listener(f'Starting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:

@@ -26,7 +26,11 @@ def version_line(*, as_kind: bool) -> str:
 @_options.output
 @click.pass_context
 def version(context: click.Context, output: str | None) -> None:
-    """Print the version; with -o json also the default node image, present or not, and its Kubernetes version."""
+    """Print the version; with -o json also the default node image, present or not, and its Kubernetes version.
+
+    \b
+    kindasync version -o json
+    """
     from kindasync import __version__
 
     as_kind = context.find_root().info_name == KIND
