@@ -203,7 +203,7 @@ async def test_a_deadline_names_what_was_awaited(kubernetes: Kubernetes, api: Cl
     kubernetes.refuses["PATCH /api/v1/namespaces/default/configmaps/two"] = [(500, "failed calling webhook")] * 1000
 
     with pytest.raises(NotReady) as raised:
-        await applied(api, [config_map("one"), config_map("two")], timeout_s=0.2)
+        await applied(api, [config_map("one"), config_map("two")], timeout_s=0.5)
 
     assert raised.value.awaited == "ConfigMap default/two to be applied"
     assert raised.value.last_state == "500 Scripted: failed calling webhook"
@@ -215,7 +215,7 @@ async def test_a_deadline_names_a_definition_that_is_not_established(kubernetes:
     kubernetes.establishes = False
 
     with pytest.raises(NotReady, match=r"CustomResourceDefinition widgets\.example\.com to be established"):
-        await applied(api, [definition(), WIDGET], timeout_s=0.2)
+        await applied(api, [definition(), WIDGET], timeout_s=0.5)
 
 
 async def test_a_cluster_applies_manifests(fake: FakeEngine) -> None:

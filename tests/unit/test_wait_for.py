@@ -190,7 +190,7 @@ def test_what_refers_to_nothing_is_refused(reference: str, selector: str) -> Non
 
 async def late(api: ClusterApi, reference: str, condition: Any, **options: Any) -> NotReady:
     with pytest.raises(NotReady) as raised:
-        await waited(api, reference, condition, timeout_s=0.2, **options)
+        await waited(api, reference, condition, timeout_s=0.5, **options)
     return raised.value
 
 
