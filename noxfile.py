@@ -16,6 +16,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 TEST = nox.project.dependency_groups(PROJECT, "test")
 EXAMPLES = nox.project.dependency_groups(PROJECT, "examples")
+DOCS = nox.project.dependency_groups(PROJECT, "docs")
 CHECK = nox.project.dependency_groups(PROJECT, "check")
 WITHOUT_ENGINE = ("-m", "not engine and not cluster")
 AT_ONCE = ("-n", "auto", "--dist", "worksteal")  # as many processes as there are cores
@@ -104,7 +105,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as a site; a warning is an error."""
-    session.install("mkdocs>=1.6,<2")
+    session.install("-e", ".", *DOCS, *CHECK)
     session.run("mkdocs", "build", "--strict", "--site-dir", str(Path(session.create_tmp()) / "site"), *session.posargs)
 
 

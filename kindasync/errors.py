@@ -173,7 +173,7 @@ class ClusterError(KindasyncError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong in a configuration: where (`nodes[1].extraPortMappings[0].hostPort`), and what."""
+    """One thing that is wrong in a configuration: where (`path`, such as "nodes[1].extraPortMappings[0].hostPort"), and what (`message`)."""
 
     path: str
     message: str

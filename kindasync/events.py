@@ -22,7 +22,7 @@ _NOT_YET = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """The base of all events. The bus fills in `time` and `monotonic_s`."""
+    """The base of all events. `stage`, of the class: what it is a part of; `cluster` and `node`: the names, empty for none. The bus fills in `time` and `monotonic_s`."""
 
     stage: ClassVar[str] = ""
     cluster: str = ""
@@ -57,7 +57,7 @@ class Timed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """How far a stage is. A listener that is slow gets the newest of each `subject` only."""
+    """How far a stage is: `current` of `total` (None: not known), in `unit`. A listener that is slow gets the newest of each `subject` only."""
 
     subject: str = ""
     current: int
@@ -74,7 +74,7 @@ class ImagePullProgress(Progress):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePulled(Timed):
-    """The node image was pulled."""
+    """The node image, `image`, was pulled."""
 
     stage: ClassVar[str] = "image"
     image: str
@@ -82,7 +82,7 @@ class ImagePulled(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkCreated(Timed):
-    """The network that the nodes share was made."""
+    """The network that the nodes share, `network`, was made; `subnets`: those asked for, in CIDR form."""
 
     stage: ClassVar[str] = "network"
     network: str
@@ -91,7 +91,7 @@ class NetworkCreated(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRemoved(Event):
-    """A network that we made, and that no container names any more, was removed."""
+    """A network that we made, `network`, and that no container names any more, was removed."""
 
     stage: ClassVar[str] = "network"
     network: str
@@ -108,7 +108,7 @@ class RegistryStarted(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerCreated(Timed):
-    """A node's container was created: the name is claimed, nothing runs yet."""
+    """A node's container was created from `image`: the name is claimed, nothing runs yet. `address`: the one it is to have, if it is fixed."""
 
     stage: ClassVar[str] = "container"
     image: str
@@ -131,7 +131,7 @@ class NodePaused(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookEnded(Timed):
-    """One `before_boot` hook has run on one paused node."""
+    """One `before_boot` hook has run on one paused node; `hook` is its function's name."""
 
     stage: ClassVar[str] = "hooks"
     hook: str
@@ -175,7 +175,7 @@ class RuntimeReady(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServerUp(Timed):
-    """The API server answers where the kubeconfig says."""
+    """The API server answers where the kubeconfig says: at `server`, a URL."""
 
     stage: ClassVar[str] = "control plane"
     server: str
@@ -183,7 +183,7 @@ class ApiServerUp(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeadmPhase(Timed):
-    """A phase of kubeadm has ended: it prints the name of another one, or has ended itself."""
+    """A phase of kubeadm, `phase`, has ended: it prints the name of another one, or has ended itself."""
 
     stage: ClassVar[str] = "kubeadm"
     phase: str
@@ -205,7 +205,7 @@ class NodeJoined(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestApplied(Timed):
-    """The objects of one manifest (pod network, storage) were given to the API server."""
+    """The objects of one manifest (pod network, storage) were given to the API server; `manifest` is its file's name."""
 
     stage: ClassVar[str] = "addons"
     manifest: str
@@ -250,7 +250,7 @@ class ClusterStopped(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicyNotEnforced(Event):
-    """The cluster's pod network takes NetworkPolicy objects and does nothing about them: pods reach each other all the same."""
+    """The cluster's pod network takes NetworkPolicy objects and does nothing about them: pods reach each other all the same. `message` says it to people."""
 
     stage: ClassVar[str] = "network"
     message: str = "the default pod network does not enforce NetworkPolicy: disableDefaultCNI makes room for one that does"
@@ -258,7 +258,7 @@ class NetworkPolicyNotEnforced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed(Event):
-    """A step failed; what follows is the rollback."""
+    """A step failed, `step`: `error` says why; what follows is the rollback."""
 
     stage: ClassVar[str] = "failure"
     step: str
@@ -297,7 +297,7 @@ class NodeCordoned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodEvicted(Event):
-    """A pod ("namespace/name") of a node that is to be removed was told to end."""
+    """A pod (`pod`, "namespace/name") of a node that is to be removed was told to end."""
 
     stage: ClassVar[str] = "drain"
     pod: str
@@ -342,7 +342,7 @@ class ClusterDeleted(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned(Event):
-    """Something that works, but that its user should know of."""
+    """Something that works, but that its user should know of: `message`."""
 
     stage: ClassVar[str] = "warning"
     message: str
@@ -350,7 +350,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStepStarted(Event):
-    """A step of an image build began."""
+    """A step of an image build, `step`, began."""
 
     stage: ClassVar[str] = "build"
     step: str
@@ -366,7 +366,7 @@ class BuildOutput(Progress):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStepEnded(Timed):
-    """A step of an image build ended. `cached`: it had been done before, with the same inputs."""
+    """A step of an image build, `step`, ended. `cached`: it had been done before, with the same inputs."""
 
     stage: ClassVar[str] = "build"
     step: str

@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the options and the ini file ask for. Paths are absolute; empty or None where nothing was said."""
+    """What the options and the ini file ask for: `name`, `image`, `config`, `reuse`, `keep`, `keep_on_failure` and `logs`. Paths are absolute; empty or None where nothing was said."""
 
     name: str
     image: str

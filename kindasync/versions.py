@@ -38,7 +38,7 @@ _TRAITS = {
 @total_ordering
 @dataclass(frozen=True, slots=True, eq=False)
 class KubernetesVersion:
-    """A version such as v1.37.2, v1.37.0-rc.1 or v1.38.0-alpha.2.17+abc.
+    """A version such as v1.37.2, v1.37.0-rc.1 or v1.38.0-alpha.2.17+abc: `major`, `minor`, `patch`, `pre_release` ("rc.1"), `build` ("abc").
 
     Source: Semantic Versioning 2.0.0, section 11: a pre-release comes before its release; build metadata does not count
     for order or equality.

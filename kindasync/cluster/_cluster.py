@@ -42,7 +42,7 @@ TAKE_BACK_S = 90.0
 class Cluster:
     """A cluster that is there. A value: it holds no socket and no task, so it can cross event loops, fixtures and threads.
 
-    Shape: `kubeconfig` is the administrator's, with the address at which this machine reaches the API server;
+    Shape: `name` its name; `engine` where its nodes run; `nodes` all of them, without balancer and registry; `kubeconfig` is the administrator's, with the address at which this machine reaches the API server;
     `kubeconfig_path` a file with it, of this user alone (0600), which other programs can be given.
     """
 

@@ -146,6 +146,7 @@ class ClusterConfig:
 
     @property
     def control_planes(self) -> int:
+        """How many there are."""
         return sum(node.role is Role.CONTROL_PLANE for node in self.nodes)
 
     @property

@@ -6,12 +6,12 @@ of several words, is left out: an editor may well point at it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from kindasync.config._extras_models import ClusterExtras
-from kindasync.config._models import Cluster
+from kindasync.config._models import Cluster, Model
 
 
 class _Terse(GenerateJsonSchema):
@@ -37,4 +37,13 @@ def schema() -> dict[str, Any]:
         "description": "A cluster: kind's configuration, and beside it, in a document of its own, what kindasync adds.",
         "oneOf": [{"$ref": f"#/definitions/{model.__name__}"} for model in models],
         "definitions": definitions["$defs"],
+    }
+
+
+def descriptions() -> dict[type, dict[str, str]]:
+    """What the fields of the frozen classes mean, in the schema's words, by class and name."""
+    models = [model for model in Model.__subclasses__() if "frozen" in vars(model)]
+    return {
+        get_type_hints(model.__dict__["frozen"])["return"]: {name: field.description or "" for name, field in model.model_fields.items()}
+        for model in models
     }

@@ -30,7 +30,7 @@ UNARY_S = 60.0  # no operation that is answered at once takes longer, however bu
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Where an Engine is. A value: it holds no socket, so it can be kept, compared, and used from any event loop."""
+    """Where an Engine is. A value: it holds no socket, so it can be kept, compared, and used from any event loop. `endpoint`: its URL, read, and its certificates."""
 
     endpoint: Endpoint
 

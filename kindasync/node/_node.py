@@ -46,7 +46,8 @@ class Readiness(Protocol):
 class Node:
     """One node of a cluster. A value: it holds no socket, and can be used from any event loop.
 
-    Shape: `name` is the container's name now (after `docker rename`, the new one); `id` never changes.
+    Shape: `engine` where it runs; `cluster` the name of its cluster; `name` is the container's name now (after `docker rename`, the
+    new one); `id` never changes; `role` what it is in its cluster. `connection` and `readiness` are for kindasync's own use.
     """
 
     engine: Engine
@@ -216,7 +217,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PausedNode(Node):
-    """A node that waits before its boot, as `before_boot` hooks get it: nothing runs yet, everything can be changed."""
+    """A node that waits before its boot, as `before_boot` hooks get it: nothing runs yet, everything can be changed. `bus` takes its events."""
 
     bus: Bus = field(repr=False, compare=False)
 

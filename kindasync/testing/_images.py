@@ -25,7 +25,10 @@ _JUNK = "archive/tar: invalid tar header"
 
 @dataclass(slots=True, kw_only=True)
 class FakeImage:
-    """An image. `files` by absolute path; `content` is what a pull sends; `config` and `layers` are those of an archive it was loaded from."""
+    """An image. `reference` is its name; `labels`, `env`, `stop_signal`, `architecture` and `created` are what ImageInspect gives.
+
+    `files` by absolute path, `links` what symbolic ones lead to; `content` is what a pull sends; `config` and `layers` are those of an archive it was loaded from.
+    """
 
     reference: str
     labels: dict[str, str] = field(default_factory=dict)
@@ -41,6 +44,7 @@ class FakeImage:
 
     @property
     def id(self) -> str:
+        """The digest of its configuration."""
         return "sha256:" + sha256(self.configuration()).hexdigest()
 
     @property

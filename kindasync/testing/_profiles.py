@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What one kind of Engine says of itself. API versions are (major, minor); `program_missing`: the exit code of an exec of what is not there."""
+    """What one kind of Engine, `name`, says of itself.
+
+    `api_version` and `oldest_api_version` are (major, minor); `server_version` is the program's; `info`: what its SystemInfo has beside what all have.
+    `ipv6`: its networks can have it. `allows_duplicate_networks`: of one name. `sends_stream_type`: the Content-Type of framed streams. `program_missing`: the exit code of an exec of what is not there.
+    """
 
     name: str
     api_version: tuple[int, int]

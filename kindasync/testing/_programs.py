@@ -11,7 +11,7 @@ from kindasync.testing._state import FakeContainer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramResult:
-    """What a program in a container leaves.
+    """What a program in a container leaves: `exit_code`, `stdout` and `stderr`.
 
     `hangs`: it does not end by itself. `on_signal`: what comes of a signal, if it is the first process of the container: it
     prints, and ends unless that `hangs`, too; signals that are not here do nothing, but for SIGKILL.

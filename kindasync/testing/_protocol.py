@@ -13,7 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A request as it came. `path` is without version and query; `params` has each parameter's values."""
+    """A request as it came. `operation` is its operationId, `method` HTTP's; `path` is without version and query; `params` has each parameter's
+    values; `headers` by name in lower case; `body` is all of it, decoded from chunks.
+    """
 
     operation: str
     method: str

@@ -31,7 +31,7 @@ _ON_EVERY_HOST = "/lib/modules"  # of an Engine; this machine may have none
 
 @dataclass(slots=True, kw_only=True)
 class FakeNetwork:
-    """A network. `fixed`: its subnet was asked for, so that containers may ask for addresses in it."""
+    """A network: `id`, `name`, `labels`, `subnets` (IPAM's Config), `enable_ipv6`, `options` and `created` as NetworkInspect has them. `fixed`: its subnet was asked for, so that containers may ask for addresses in it."""
 
     id: str
     name: str
@@ -47,7 +47,10 @@ class FakeNetwork:
 class FakeContainer:
     """A container: what it was made from, its state, its files, and what it prints.
 
-    `files`: what programs in it see, by absolute path; `covered`: what archives have put under a tmpfs, where no program sees
+    `body`: of the request that made it; `id`, `name` and `image`, `created` (seconds since 1970). `state`, `paused`, `exit_code`, `error` and `oom_killed` as ContainerInspect
+    has them; `removed`: it is gone. `signals`: those sent to it; `on_signal`: what comes of them; `starts`, `booted`: how often it was started, whether it has booted.
+    `log`: what it has printed. `volumes`: its anonymous ones. `address` and `ipv6_address`: in its network, while it runs. `api_socket`: that of its Kubernetes API.
+    `links`, `directories` and `modes`: symbolic links, directories, and modes of files, by absolute path. `files`: what programs in it see, by absolute path; `covered`: what archives have put under a tmpfs, where no program sees
     it. `network_id`: of the network that it was in when it was started last. `ends`: how often its first process has ended.
     `connected`: whether it has its place in its network, of which there is one.
     """
@@ -84,15 +87,18 @@ class FakeContainer:
 
     @property
     def host_config(self) -> dict[str, Any]:
+        """Its HostConfig."""
         result: dict[str, Any] = self.body.get("HostConfig") or {}
         return result
 
     @property
     def labels(self) -> dict[str, str]:
+        """Its own and its image's."""
         return {**self.image.labels, **(self.body.get("Labels") or {})}
 
     @property
     def env(self) -> dict[str, str]:
+        """Its own and its image's variables."""
         return {**self.image.env, **dict(item.split("=", 1) for item in self.body.get("Env") or [])}
 
     @property
@@ -102,15 +108,18 @@ class FakeContainer:
 
     @property
     def tty(self) -> bool:
+        """Whether it has a terminal."""
         return bool(self.body.get("Tty"))
 
     @property
     def network(self) -> str:
+        """What its NetworkMode names."""
         mode = str(self.host_config.get("NetworkMode") or "default")
         return "bridge" if mode == "default" else mode
 
     @property
     def asked_address(self) -> str:
+        """The IPv4 address that it was to have; empty: any."""
         return self.asked_addresses.get("IPv4Address", "")
 
     @property
@@ -126,6 +135,7 @@ class FakeContainer:
 
     @property
     def running(self) -> bool:
+        """Also while it is paused."""
         return self.state == "running"
 
     @property
@@ -144,15 +154,18 @@ class FakeContainer:
         self.changed()
 
     def changed(self) -> None:
+        """Wake who watches."""
         for watcher in self._watchers:
             watcher.set()
 
     def watch(self) -> asyncio.Event:
+        """An event that is set at the next change, for `unwatch` to give back."""
         watcher = asyncio.Event()
         self._watchers.add(watcher)
         return watcher
 
     def unwatch(self, watcher: asyncio.Event) -> None:
+        """End a `watch`."""
         self._watchers.discard(watcher)
 
 
