@@ -14,7 +14,7 @@ FIELDS = {kind.__name__: fields for kind, fields in descriptions().items()}
 
 def paragraphs(text: str) -> str:
     """What begins with a word of ours and a colon stands for itself."""
-    return re.sub(r"(?m)\n*^(Shape|Source|Raises|Emits|Cancellation): ", r"\n\n**\1:** ", text)
+    return re.sub(r"(?m)\n*^(Shape|Source|Raises|Emits|Cancellation|Try): ", r"\n\n**\1:** ", text)
 
 
 class Docstrings(griffe.Extension):

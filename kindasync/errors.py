@@ -82,27 +82,45 @@ class EngineError(KindasyncError):
 
 
 class EngineUnreachable(EngineError):
-    """No connection to the Engine could be made: something is there, but refuses or does not answer."""
+    """No connection to the Engine could be made: something is there, but refuses or does not answer.
+
+    Try: start Docker, or see that DOCKER_HOST, or the context of the docker client, names where it is; `docker version` asks the same place.
+    """
 
 
 class EngineMissing(EngineUnreachable):
-    """Nothing is where the Engine's socket should be."""
+    """Nothing is where the Engine's socket should be.
+
+    Try: start Docker, or set DOCKER_HOST to where it is.
+    """
 
 
 class EnginePermissionDenied(EngineUnreachable):
-    """The Engine's socket is there, and this user may not use it."""
+    """The Engine's socket is there, and this user may not use it.
+
+    Try: add the user to the group that owns the socket (`usermod -aG docker USER`, then log in again), or use rootless Docker.
+    """
 
 
 class ConnectionLost(EngineError):
-    """The Engine closed a connection before its answer was complete."""
+    """The Engine closed a connection before its answer was complete.
+
+    Try: see whether the Engine is still running; its log says why it closed the connection.
+    """
 
 
 class EngineTimeout(EngineError):
-    """The Engine did not answer one operation in time."""
+    """The Engine did not answer one operation in time.
+
+    Try: see the Engine's log and the load of its host.
+    """
 
 
 class StreamFailed(EngineError):
-    """The Engine reported a failure inside a stream that had begun with success."""
+    """The Engine reported a failure inside a stream that had begun with success.
+
+    Try: see what the Engine says in `why`; for a pull, see that the name is right, and that the Engine reaches the registry.
+    """
 
 
 class ApiError(EngineError):
@@ -110,6 +128,7 @@ class ApiError(EngineError):
 
     Shape: `operation` is the Engine API's operationId, `subject` what it was about ("container demo-control-plane"),
     `status` the HTTP status, `message` the Engine's own words.
+    Try: do what `hint` says; it depends on the Engine's words.
     """
 
     def __init__(self, operation: str, subject: str, status: int, message: str, *, hint: str = "") -> None:
@@ -125,11 +144,17 @@ class ApiError(EngineError):
 
 
 class NotFound(ApiError):
-    """The Engine knows no such object (404)."""
+    """The Engine knows no such object (404).
+
+    Try: see whether something else removes or renames containers here; `kindasync get nodes` shows those there are.
+    """
 
 
 class Conflict(ApiError):
-    """The object is in a state, or has a name, that forbids the operation (409)."""
+    """The object is in a state, or has a name, that forbids the operation (409).
+
+    Try: the same again, when what else works on the object has ended.
+    """
 
 
 def _spoken(operation: str) -> str:
@@ -142,13 +167,17 @@ class NodeError(KindasyncError):
 
 
 class ImageUnusable(NodeError):
-    """The image is not there and cannot be pulled, is not a node image, or is of another architecture."""
+    """The image is not there and cannot be pulled, is not a node image, or is of another architecture.
+
+    Try: name another image (`image=`, `--image`), or build one: `kindasync build node-image`.
+    """
 
 
 class ExecFailed(NodeError):
     """A program in a node, or in a pod, ended with another exit code than 0.
 
     Shape: `argv` as it was run, `exit_code`, `output_tail` its last lines.
+    Try: see what the last lines say. `check=False` gives the result instead of the error.
     """
 
     def __init__(self, name: str, argv: Sequence[str], exit_code: int, output_tail: str, *, hint: str = "", kind: str = "node") -> None:
@@ -164,7 +193,10 @@ class ExecFailed(NodeError):
 
 
 class BootFailed(NodeError):
-    """A node died, or did not reach the next line of the boot protocol in time."""
+    """A node died, or did not reach the next line of the boot protocol in time.
+
+    Try: `kindasync doctor`: it looks at what usually is the cause. `evidence` has the last lines of the node's console; `retain` keeps the node.
+    """
 
 
 class ClusterError(KindasyncError):
@@ -183,7 +215,10 @@ class Problem:
 
 
 class ConfigInvalid(ClusterError):
-    """The configuration has `problems`; nothing was created."""
+    """The configuration has `problems`; nothing was created.
+
+    Try: mend all that is listed; `kindasync config schema` lets editors point at it.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         noun = "problem" if len(problems) == 1 else "problems"
@@ -196,17 +231,24 @@ class ConfigInvalid(ClusterError):
 
 
 class AlreadyExists(ClusterError):
-    """A cluster of that name is there already, or being made by someone else."""
+    """A cluster of that name is there already, or being made by someone else.
+
+    Try: another name, or `kindasync delete cluster --name NAME`; `kindasync gc` removes what a killed process has left.
+    """
 
 
 class ClusterNotFound(ClusterError):
-    """No container of the Engine belongs to a cluster of that name."""
+    """No container of the Engine belongs to a cluster of that name.
+
+    Try: `kindasync get clusters`; another Engine may be meant (DOCKER_HOST, docker context).
+    """
 
 
 class StepFailed(ClusterError):
     """One step of an operation failed, in one node or several.
 
     Shape: `step`, a verb phrase such as "start nodes"; `failures`, the errors of the nodes, first one first.
+    Try: do what `hint` says, which is that of the first failure; each of `failures` has its own.
     """
 
     def __init__(self, step: str, cluster: str, failures: Sequence[KindasyncError]) -> None:
@@ -223,7 +265,11 @@ class StepFailed(ClusterError):
 
 
 class NotReady(ClusterError):
-    """A wait expired. Shape: `awaited`, what was waited for; `last_state`, what was seen last."""
+    """A wait expired.
+
+    Shape: `awaited`, what was waited for; `last_state`, what was seen last.
+    Try: a longer wait (`wait_s`, `timeout_s`, `--wait`) on a busy machine; `retain` keeps the nodes of a create, to look at them.
+    """
 
     def __init__(self, awaited: str, last_state: str, *, after_s: float, hint: str = "") -> None:
         super().__init__(f"waited {after_s:g} s in vain for {awaited}", why=f"last seen: {last_state}", hint=hint)
@@ -236,7 +282,11 @@ class NotReady(ClusterError):
 
 
 class LeftBehind(ClusterError):
-    """An operation could not remove all that it had to. Shape: `objects`, such as "container demo-control-plane"."""
+    """An operation could not remove all that it had to.
+
+    Shape: `objects`, such as "container demo-control-plane".
+    Try: the same again; or remove what `objects` names.
+    """
 
     def __init__(self, what: str, objects: Sequence[str], *, why: str) -> None:
         super().__init__(what, why=why, hint="run the same again, or remove them: " + ", ".join(objects))
@@ -244,7 +294,11 @@ class LeftBehind(ClusterError):
 
 
 class BuildFailed(KindasyncError):
-    """A step of an image build failed. Shape: `step`; `evidence` holds the last lines that it printed."""
+    """A step of an image build failed.
+
+    Shape: `step`; `evidence` holds the last lines that it printed.
+    Try: see what the last lines say; the same again goes on with the step that failed.
+    """
 
     def __init__(self, step: str, why: str, output_tail: str, *, hint: str = "") -> None:
         super().__init__(f"cannot {step}", why=why, hint=hint, evidence=output_tail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -71,6 +71,19 @@ def below(kind: type[BaseException]) -> dict[str, Any]:
 def test_the_tree() -> None:
     """Whoever catches a branch catches what is below it; nothing of ours is outside."""
     assert {"KindasyncError": below(KindasyncError)} == TREE
+
+
+def every(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    for each in kind.__subclasses__():
+        if each.__module__ == errors.__name__:
+            yield each
+            yield from every(each)
+
+
+@pytest.mark.parametrize("kind", [each for each in every(KindasyncError) if each not in (EngineError, NodeError, ClusterError)])
+def test_what_to_do_is_documented(kind: type[BaseException]) -> None:
+    """The documentation's page of errors takes it from there. What is only a branch has too many causes."""
+    assert "\n    Try: " in (kind.__doc__ or "")
 
 
 @pytest.mark.parametrize(
