@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kindasync import errors
+import click
+
+from kindasync import errors, pytest_plugin
+from kindasync.cli._main import cli
 from kindasync.docker._hints import _TABLE as REFUSALS
 from kindasync.errors import KindasyncError
 
@@ -50,4 +53,45 @@ def refusals() -> Iterator[str]:
             yield f"| {'; '.join(row.fragments)} | {row.hint} |".replace("`", r"\`")
 
 
-GENERATED: dict[str, Callable[[], Iterator[str]]] = {"error tree": error_tree, "errors": error_list, "refusals": refusals}
+def commands(command: click.Command = cli, parent: click.Context | None = None) -> Iterator[str]:
+    """The help of every command, as `--help` prints it."""
+    name = command.name if parent else "kindasync"
+    with click.Context(command, info_name=name, parent=parent, terminal_width=100, **command.context_settings) as context:
+        yield f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n"
+        if isinstance(command, click.Group):
+            for each in command.list_commands(context):
+                found = command.get_command(context, each)
+                assert found
+                yield from commands(found, context)
+
+
+class Options:
+    """Stands in for pytest's parser, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows = ["| | |", "|---|---|"]
+
+    def getgroup(self, *_: str) -> Options:
+        return self
+
+    def addini(self, *_: object, **__: object) -> None:
+        """Each is an option, too."""
+
+    def addoption(self, flag: str, *, help: str, metavar: str = "", **_: object) -> None:  # noqa: A002 (pytest's)
+        self.rows.append(f"| `{f'{flag} {metavar}'.strip()}` | {help} |")
+
+
+def pytest_options() -> list[str]:
+    """pytest's, of ours."""
+    options = Options()
+    pytest_plugin.pytest_addoption(options)  # type: ignore[arg-type]
+    return options.rows
+
+
+GENERATED: dict[str, Callable[[], Iterable[str]]] = {
+    "error tree": error_tree,
+    "errors": error_list,
+    "refusals": refusals,
+    "commands": commands,
+    "pytest options": pytest_options,
+}
