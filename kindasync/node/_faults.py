@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -22,7 +23,7 @@ from kindasync.docker.containers import (
 )
 from kindasync.docker.execs import container_exec
 from kindasync.docker.networks import network_connect, network_disconnect
-from kindasync.errors import EngineTimeout, KindasyncError, NodeError
+from kindasync.errors import EngineTimeout, ExecFailed, KindasyncError, NodeError
 
 DEATH_S = 30.0
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -92,7 +93,10 @@ async def disconnected(node_id: str, connect: Connect) -> AsyncIterator[None]:
                 await _connect(connection, container, at)
         if now.state == "running":
             for version, route in sorted(routes - await _routes(connection, container)):
-                await container_exec(connection, container.id, ("ip", version, "route", "replace", *route.split()))
+                argv = ("ip", version, "route", "replace", *route.split())
+                result = await container_exec(connection, container.id, argv)
+                if result.exit_code:
+                    raise ExecFailed(container.name, argv, result.exit_code, result.tail())
 
     async with _fault(container.name, connect, disconnect, reconnect):
         yield
@@ -105,11 +109,15 @@ async def _connect(connection: Connection, container: Container, at: Attachment)
 
 
 async def _routes(connection: Connection, container: Container) -> frozenset[tuple[str, str]]:
-    """The routes through other nodes, each with ip's option for its family. They go with the interface, and only the pod network knows them."""
+    """The routes through other nodes, each with ip's option for its family. They go with the interface, and only the pod network knows them.
+
+    Without the interface's name: an Engine gives the next one another (eth1 instead of eth0).
+    """
     found = set()
     for version in ("-4", "-6"):
         result = await container_exec(connection, container.id, ("ip", version, "route", "show"))
-        found |= {(version, line.strip()) for line in result.text.splitlines() if " via " in line and not line.startswith("default")}
+        lines = (re.sub(r" dev \S+", "", line).strip() for line in result.text.splitlines())
+        found |= {(version, line) for line in lines if " via " in line and not line.startswith("default")}
     return frozenset(found)
 
 

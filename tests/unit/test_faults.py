@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 Fault = Callable[[Node], AbstractAsyncContextManager[None]]
 FAULTS = [Node.paused, Node.killed, Node.disconnected]
 ROUTES = "default via 172.18.0.1 dev eth0\n172.18.0.0/16 dev eth0 proto kernel scope link\n"
-TO_THE_OTHER = "10.244.0.0/24 via 172.18.128.2 dev eth0 proto 107"
+TO_THE_OTHER = "10.244.0.0/24 via 172.18.128.2 proto 107"
 
 
 class Ip:
@@ -34,7 +34,7 @@ class Ip:
             return ProgramResult()
         if argv[3] == "replace":
             self.extra.add(" ".join(argv[4:]))
-        return ProgramResult(stdout="".join([ROUTES, *(f"{line} \n" for line in self.extra)]).encode())
+        return ProgramResult(stdout="".join([ROUTES, *(line.replace(" proto", " dev eth0 proto") + " \n" for line in self.extra)]).encode())
 
 
 @pytest.fixture
