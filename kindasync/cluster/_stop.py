@@ -67,7 +67,8 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
         bus.emit(NodeStarted(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
 
     containers = (*await existing_members(connection, cluster), *await registries(connection, cluster))
-    resting = [each for each in containers if each.state not in RUNNING]
+    # Of one that was stopped just now the Engine's lists may still say that it runs.
+    resting = [each for each in [await container_inspect(connection, each.id) for each in containers] if each.state not in RUNNING]
     for batch in await _batches(connection, resting):
         failures = [error for _, error in await together(batch, start)]
         if failures:

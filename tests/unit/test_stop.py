@@ -55,6 +55,16 @@ async def test_workers_start_last(fake: FakeEngine) -> None:
     assert {name: container.address for name, container in fake.containers.items()} == addresses
 
 
+async def test_one_of_which_the_lists_still_say_that_it_runs(fake: FakeEngine) -> None:
+    """Is started: they may be a moment late."""
+    cluster = await create(fake, 1, 1)
+    fake.on("ContainerInspect", lambda: fake.die(WORKER))  # after the list, before each is asked
+
+    await cluster.start()
+
+    assert {container.state for container in fake.containers.values()} == {"running"}
+
+
 async def test_both_may_be_said_twice(fake: FakeEngine) -> None:
     """What is stopped, or runs, is left alone."""
     cluster = await create(fake)
