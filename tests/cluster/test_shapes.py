@@ -110,6 +110,15 @@ async def test_all_nodes_boot_at_once(several: tuple[Cluster, list[events.Event]
     assert max(started[name] for name in booted) < min(booted.values())
 
 
+async def test_boots_overlap(several: tuple[Cluster, list[events.Event]]) -> None:
+    """From the boot signal to a containerd that answers, several nodes at a time: none waits for another's boot."""
+    _, seen = several
+    signalled = {event.node: event.monotonic_s for event in seen if isinstance(event, events.BootSignalled) and event.attempt == 1}
+    booted = {event.node: event.monotonic_s for event in seen if isinstance(event, events.RuntimeReady)}
+
+    assert max(sum(signalled[other] <= signalled[node] < booted[other] for other in booted) for node in booted) > 1
+
+
 async def test_control_planes_are_members_of_one_etcd(several: tuple[Cluster, list[events.Event]]) -> None:
     """All vote; kubeadm's ClusterConfiguration, by which further ones join, does not say which there were at first."""
     cluster, _ = several
