@@ -212,7 +212,7 @@ async def test_etcd_is_asked_again_while_it_refuses(fake: FakeEngine) -> None:
 
 async def test_a_container_whose_member_stays_stays_too(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """etcd's words say why; the same again goes on."""
-    monkeypatch.setattr(_remove, "LEAVE_ETCD_S", 0.1)
+    monkeypatch.setattr(_remove, "LEAVE_ETCD_S", 0.5)
     cluster = await create(fake, 3, 0)
     fake.node.programs["curl"] = Etcd({"1": FIRST, "2": SECOND, "3": THIRD}, refuses=1000)
 

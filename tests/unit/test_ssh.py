@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -93,7 +93,7 @@ async def test_a_cluster_behind_ssh(fake: FakeEngine, home: Path, calls: Path) -
         await cluster.delete()
 
     assert "-l me -- localhost docker system dial-stdio" in calls.read_text()
-    assert children() == []
+    assert running(calls.with_name("bin") / "ssh") == []
 
 
 async def test_input_ends_and_output_goes_on(fake: FakeEngine, calls: Path) -> None:
@@ -138,17 +138,13 @@ async def test_a_cancelled_create_cleans_up_over_the_same_line(fake: FakeEngine,
         await Cluster.create("demo", engine="ssh://localhost", on_event=cancel)
 
     assert creating.cancelled_caught
-    assert children() == []
+    assert running(calls.with_name("bin") / "ssh") == []
 
 
-def children() -> list[str]:
-    """The programs that this process has started, and that have not ended."""
+def running(program: Path) -> list[bytes]:
+    """The command lines of this program's processes."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text()
-        except OSError:
-            continue
-        if f"PPid:\t{os.getpid()}\n" in text:
-            found.append(text)
-    return found
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            found.append(path.read_bytes())
+    return [each for each in found if bytes(program) in each]
