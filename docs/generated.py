@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from kindasync import errors, pytest_plugin
+from kindasync import errors
 from kindasync.cli._main import cli
 from kindasync.docker._hints import _TABLE as REFUSALS
 from kindasync.errors import KindasyncError
@@ -65,30 +67,15 @@ def commands(command: click.Command = cli, parent: click.Context | None = None) 
                 yield from commands(found, context)
 
 
-class Options:
-    """Stands in for pytest's parser, and keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.rows = ["| | |", "|---|---|"]
-
-    def getgroup(self, *_: str) -> Options:
-        return self
-
-    def addini(self, *_: object, **__: object) -> None:
-        """Each is an option, too."""
-
-    def addoption(self, flag: str, *, help: str, metavar: str = "", **_: object) -> None:  # noqa: A002 (pytest's)
-        self.rows.append(f"| `{f'{flag} {metavar}'.strip()}` | {help} |")
+def pytest_options() -> Iterator[str]:
+    """Ours, as `pytest --help` has them."""
+    usage = subprocess.run(
+        [sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "100"}
+    ).stdout
+    yield f"```text\n{usage.partition('Kubernetes clusters:')[2].partition(chr(10) * 2)[0].strip(chr(10))}\n```"
 
 
-def pytest_options() -> list[str]:
-    """pytest's, of ours."""
-    options = Options()
-    pytest_plugin.pytest_addoption(options)  # type: ignore[arg-type]
-    return options.rows
-
-
-GENERATED: dict[str, Callable[[], Iterable[str]]] = {
+GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "error tree": error_tree,
     "errors": error_list,
     "refusals": refusals,

@@ -1,27 +1,25 @@
-"""What the README says, run."""
+"""What the README says, and guides that are about commands, run."""
 
 from __future__ import annotations
 
-import re
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 import pytest
+import yaml
 
+from tests import pages
 from tests.cluster.conftest import run_cli
+from tests.pages import ROOT
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """The README's fenced blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+blocks = partial(pages.blocks, pages.README)
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +80,45 @@ async def test_the_quickstart() -> None:
     assert [result.returncode for result in results] == [0, 0], results[0].stdout.decode()
     assert b"Hello from a pod!" in results[1].stdout
     assert deleted.returncode == 0
+
+
+async def run(lines: Sequence[str], directory: Path, **env: str) -> str:
+    """What a shell prints that runs all of them, as long as each succeeds; the programs are those of this Python."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = await anyio.run_process(
+        ["sh", "-euc", "\n".join(lines)], cwd=directory, env={**os.environ, "PATH": path, **env}, stderr=subprocess.STDOUT, check=False
+    )
+    assert result.returncode == 0, result.stdout.decode()
+    return result.stdout.decode()
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["GitHub", "GitLab"])
+async def test_what_ci_runs(number: int, tmp_path: Path) -> None:
+    """The jobs of the guide, but for what installs, with a suite of one test."""
+    (tmp_path / "test_example.py").write_text(blocks("python")[1])
+    job = yaml.safe_load(pages.blocks(ROOT / "docs/ci.md", "yaml")[number])
+
+    lines = [line for line in pages.scripts(job) if not line.startswith("pip install ")]
+
+    assert len(lines) == 1
+    assert "1 passed" in await run(lines, tmp_path)
+
+
+async def test_the_tutorial(name: str, tmp_path: Path) -> None:
+    """Its commands, but for what installs, one after the other; with another name than "pytest", which somebody may use."""
+    (python,) = pages.blocks(ROOT / "docs/tutorial.md", "python")
+    _, commands = pages.blocks(ROOT / "docs/tutorial.md", "console")
+    (tmp_path / "test_web.py").write_text(python)
+    lines = [line.removeprefix("$ ").replace("--name pytest", f"--name {name}") for line in commands.splitlines()]
+
+    printed = await run(lines, tmp_path, PYTEST_ADDOPTS=f"--kind-name {name}")
+
+    assert printed.count("1 passed") == 2
+    assert "kube-system" in printed
+
+
+async def test_one_control_plane_of_three_is_gone(tmp_path: Path) -> None:
+    """The guide's test."""
+    (tmp_path / "test_example.py").write_text(*pages.blocks(ROOT / "docs/restarts.md", "python"))
+
+    assert "1 passed" in await run(["pytest"], tmp_path)

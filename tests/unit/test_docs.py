@@ -1,0 +1,90 @@
+"""What the pages say, as far as it can be told without running it: Python that compiles, commands and options that exist, links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from kindasync.cli._main import cli, respelled, split_passed_on, split_settings
+from tests.pages import PAGES, README, ROOT, blocks, module, scripts
+
+OPERATORS = {"&&", "||", ";", "|", ">", ">>", "<"}
+
+
+def lines(page: Path) -> Iterator[str]:
+    for block in blocks(page, "console"):
+        yield from (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
+    for block in blocks(page, "yaml"):
+        for document in yaml.safe_load_all(block):
+            yield from scripts(document)
+
+
+def commands(line: str) -> Iterator[list[str]]:
+    """The commands of a line, without variables set for them, and without what is redirected."""
+    words: list[str] = []
+    split = shlex.shlex(line, posix=True, punctuation_chars=True)
+    split.whitespace_split = True
+    for word in [*split, ";"]:
+        if word in OPERATORS:
+            if words and words[0] != "export":
+                yield words
+            words = []
+        elif words or not re.match(r"\w+=", word):
+            words.append(word)
+
+
+COMMANDS = [(page, words) for page in PAGES for line in lines(page) for words in commands(line)]
+OURS = [(page, words[1:]) for page, words in COMMANDS if words[0] == "kindasync"]
+
+
+def ids(cases: list[tuple[Path, list[str]]]) -> list[str]:
+    return [f"{page.stem}: {' '.join(words)}" for page, words in cases]
+
+
+@pytest.mark.parametrize(("page", "arguments"), OURS, ids=ids(OURS))
+def test_commands_and_their_options_are_there(page: Path, arguments: list[str]) -> None:
+    """As click takes them apart; what they name is another matter."""
+    own, passed_on = split_passed_on(arguments)
+    _, own = split_settings(respelled(own))
+    command: click.Command = cli
+    rest = [*own, *passed_on]
+    context = click.Context(cli, info_name="kindasync", **cli.context_settings)
+    while isinstance(command, click.Group) and rest:
+        found = command.get_command(context, rest[0])
+        assert found, f"there is no {context.command_path} {rest[0]}"
+        command, rest = found, rest[1:]
+        context = click.Context(command, info_name=command.name, parent=context, **command.context_settings)
+    command.make_parser(context).parse_args(list(rest))
+
+
+def test_options_of_pytest_are_there() -> None:
+    """All of the plugin's, and no others, are said somewhere."""
+    usage = subprocess.run([sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, check=True).stdout
+    flags = re.compile(r"(?<![\w-])--kind-[a-z-]+")
+
+    assert {flag for page in PAGES for flag in flags.findall(page.read_text())} == {*flags.findall(usage)}
+
+
+PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python")]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.stem}-{number}" for number, (page, _) in enumerate(PYTHON)])
+def test_python_compiles(page: Path, block: str) -> None:
+    """Also what awaits outside a function; `nox -s docs` has mypy read them all."""
+    module(block)
+
+
+def test_the_readme_is_short_and_its_links_lead_to_pages() -> None:
+    """150 lines at most."""
+    text = README.read_text()
+
+    assert len(text.splitlines()) <= 150
+    assert [link for link in re.findall(r"\]\(((?!https?:)[^)#]+)", text) if not (ROOT / link).exists()] == []
