@@ -15,6 +15,7 @@ import yaml
 
 from kindasync.cli._main import cli, respelled, split_passed_on, split_settings
 from tests.pages import PAGES, README, ROOT, blocks, module, scripts
+from tests.unit.test_exports import REFERENCE
 
 OPERATORS = {"&&", "||", ";", "|", ">", ">>", "<"}
 
@@ -88,3 +89,11 @@ def test_the_readme_is_short_and_its_links_lead_to_pages() -> None:
 
     assert len(text.splitlines()) <= 150
     assert [link for link in re.findall(r"\]\(((?!https?:)[^)#]+)", text) if not (ROOT / link).exists()] == []
+
+
+def test_what_is_public_has_its_place_in_the_reference() -> None:
+    """The modules, and what `kindasync` itself offers, from where it comes."""
+    placed = {name for page in (ROOT / "docs/reference").glob("*.md") for name in re.findall(r"(?m)^::: (\S+)$", page.read_text())}
+    homes = {f"kindasync.{name}" for name in ("Cluster", "Engine", "Node")}  # the others are in modules of their own
+
+    assert placed >= {*REFERENCE, *homes} - {"kindasync"}
