@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -27,9 +28,10 @@ async def leave_free(anyio_backend: str) -> AsyncIterator[Callable[[int], None]]
         filler = Path((await system_info(connection)).data_root) / "filler"
 
     def fill(mib: int) -> None:
-        size = shutil.disk_usage(filler.parent).free - mib * MIB
         with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            while (left := shutil.disk_usage(filler.parent).free - mib * MIB) > 0:
+                with suppress(OSError):  # others write, too
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), left)
 
     yield fill
     filler.unlink()
