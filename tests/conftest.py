@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -67,3 +68,11 @@ def fake() -> Iterator[FakeEngine]:
     """A Docker Engine that is none."""
     with FakeEngine() as engine:
         yield engine
+
+
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """In the background, shells have SIGINT ignored by what they run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -31,6 +31,7 @@ def test_a_block_with_a_cluster(name: str) -> None:
     assert name not in Cluster.list()
 
 
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_ctrl_c(name: str, own_home: Path) -> None:
     """During a create: it is raised when nothing is left."""
     before = anyio.run(look, own_home)

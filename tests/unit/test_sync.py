@@ -27,6 +27,7 @@ from tests.sync_stub import PATH, WITHOUT, stub
 from tests.unit.leftovers import nothing_left
 from tests.unit.test_nodes_together import FIRST, WORKER, shape
 
+pytestmark = pytest.mark.usefixtures("heeds_interrupts")
 TWO = shape(1, 1)
 
 
