@@ -53,9 +53,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that needs no Engine: decisions, and the Engine layer against FakeEngine."""
+    """Everything that needs no Engine: decisions, and the Engine layer against FakeEngine. Within a minute on two cores."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", *AT_ONCE, *WITHOUT_ENGINE, *session.posargs)
+    session.run("pytest", *AT_ONCE, "-m", "not engine and not cluster and not plugin", *session.posargs)
+
+
+@nox.session
+def plugin(session: nox.Session) -> None:
+    """The pytest plugin in whole runs of pytest, against FakeEngine."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", *AT_ONCE, "-m", "plugin", *session.posargs)
 
 
 @nox.session

@@ -44,6 +44,7 @@ def engine(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     return fake
 
 
+@pytest.mark.plugin
 def test_a_suite_runs(pytester: pytest.Pytester, fake: FakeEngine) -> None:
     """With the options that it was called with; `--keep-cluster` keeps the cluster for the next run, as it does there."""
     pytester.makeconftest('pytest_plugins = ["kindasync.pytest_kind"]')

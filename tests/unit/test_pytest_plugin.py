@@ -23,6 +23,7 @@ from kindasync.config import _decode  # noqa: F401 (the same; half of it forgott
 from kindasync.testing import FakeEngine
 from tests.unit.leftovers import nothing_left
 
+pytestmark = pytest.mark.plugin
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:randomly")
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # without it, pytest-asyncio warns
 WITHOUT_PYTEST_ASYNCIO = (*OPTIONS, "-p", "no:asyncio")
