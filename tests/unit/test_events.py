@@ -128,6 +128,60 @@ def test_every_event_says_its_stage(kind: type[Event]) -> None:
     assert "event" not in kind.__dataclass_fields__
 
 
+SURFACE = """
+ApiServerUp (control plane): duration_s, server
+BalancerReloaded (control plane): duration_s, control_planes
+BootSignalled (boot): attempt
+BuildOutput (build): subject, current, total, unit, line
+BuildStepEnded (build): duration_s, step, cached
+BuildStepStarted (build): step
+ClusterDeleted (delete): duration_s
+ClusterReady (readiness): duration_s
+ClusterStopped (stop): duration_s
+ContainerCreated (container): duration_s, image, address
+ControlPlaneUp (control plane): duration_s
+EtcdMemberRemoved (control plane): duration_s
+FilesPut (files): duration_s
+HookEnded (hooks): duration_s, hook
+ImagePullProgress (image): subject, current, total, unit
+ImagePulled (image): duration_s, image
+KubeadmPhase (kubeadm): duration_s, phase
+LoadProgress (load): subject, current, total, unit
+ManifestApplied (addons): duration_s, manifest
+NetworkCreated (network): duration_s, network, subnets
+NetworkPolicyNotEnforced (network): message
+NetworkRemoved (network): network
+NodeBooted (boot): duration_s
+NodeCordoned (drain):
+NodeDrained (drain): duration_s
+NodeJoined (join): duration_s
+NodeLoaded (load): duration_s, images, skipped
+NodePaused (paused): duration_s
+NodeReady (readiness): duration_s
+NodeRemoved (delete): duration_s
+NodeStarted (container): duration_s
+NodeStopped (stop): duration_s
+PodEvicted (drain): pod
+PreloadProgress (preload): subject, current, total, unit
+ReadinessObserved (readiness): subject, state
+RegistryStarted (registry): duration_s, host, mirrors
+RolledBack (failure): duration_s, left_behind
+RuntimeReady (runtime): duration_s
+StepFailed (failure): step, error
+Warned (warning): message
+"""
+
+
+def test_names_and_fields_are_what_users_rely_on() -> None:
+    """They are part of the public API: one may be added, none changed or removed. Each class with its stage, and its fields beside the common ones."""
+    common = Event.__dataclass_fields__
+    lines = [
+        f"{kind.__name__} ({kind.stage}): {', '.join(name for name in kind.__dataclass_fields__ if name not in common)}" for kind in FACTS
+    ]
+
+    assert sorted(line.rstrip() for line in lines) == SURFACE.strip().splitlines()
+
+
 async def test_events_come_in_order_and_stamped() -> None:
     """With the time, and the seconds since the operation began, by the clock given."""
     received: list[Event] = []
