@@ -5,6 +5,7 @@ Sessions that need an Engine use the one that the environment names; `scripts/te
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -55,7 +56,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Everything that needs no Engine: decisions, and the Engine layer against FakeEngine. Within a minute on two cores."""
     session.install("-e", ".", *TEST)
-    session.run("pytest", *AT_ONCE, "-m", "not engine and not cluster and not plugin", *session.posargs)
+    processes = str(2 * (os.cpu_count() or 1))  # each waits for half of its time
+    session.run("pytest", *AT_ONCE, "-n", processes, "-m", "not engine and not cluster and not plugin", *session.posargs)
 
 
 @nox.session
