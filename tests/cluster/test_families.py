@@ -92,11 +92,12 @@ async def test_pods_of_different_nodes_reach_each_other(family: Family) -> None:
         await core.create_namespaced_pod("default", pod("asks", ["sh", "-c", ask], nodeName=family.control_plane))
         phase, output = await pod_ends(core, "default", "asks")
     published = await family.cluster.nodes[0].published(30080)
-    from_here = await page(f"http://{published}/")
+    reached_at = published.rpartition(":")[0].strip("[]")
 
     assert versions(each.ip for each in web) == versions(service.spec.cluster_ips) == family.versions
     assert (phase, output) == ("Succeeded", "web\n" * len(hosts))
-    assert from_here == b"web\n"
+    if set(versions([reached_at])) <= set(family.versions):  # else, where this machine reaches the Engine, there is no Service of that family
+        assert await page(f"http://{published}/") == b"web\n"
 
 
 async def page(url: str) -> bytes:
