@@ -16,6 +16,7 @@ import click
 from kindasync.cli import _options, _terminal
 from kindasync.cli._kubectl import arranged
 from kindasync.cli._running import run
+from kindasync.config import DEFAULT_NAME
 from kindasync.errors import ClusterError, KindasyncError
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool,
 
 @click.command("kubectl", context_settings=_PASSED_ON)
 @click.option(
-    "--name", envvar="KIND_CLUSTER_NAME", default="kind", show_default=True, help="The cluster's name; before kubectl's own arguments."
+    "--name",
+    envvar="KIND_CLUSTER_NAME",
+    default=DEFAULT_NAME,
+    show_default=True,
+    help="The cluster's name; before kubectl's own arguments.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kubectl(name: str, arguments: tuple[str, ...]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
@@ -47,7 +47,7 @@ async def stop_cluster(connection: Connection, cluster: str, bus: Bus) -> None:
     running = [each for each in containers if each.state not in ("created", "exited", "dead")]
     failures: list[KindasyncError] = []
     for roles in _STOP_ORDER:
-        failures += await _in_turn(running, roles, stop)
+        failures += await _failures([each for each in running if role_of(each) in roles], stop)
     if failures:
         raise StepFailed("stop the nodes", cluster, failures)
     bus.emit(ClusterStopped(cluster=cluster, duration_s=bus.elapsed_s() - began))
@@ -70,8 +70,7 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
     # Of one that was stopped just now the Engine's lists may still say that it runs.
     resting = [each for each in [await container_inspect(connection, each.id) for each in containers] if each.state not in RUNNING]
     for batch in await _batches(connection, resting):
-        failures = [error for _, error in await together(batch, start)]
-        if failures:
+        if failures := await _failures(batch, start):
             raise StepFailed("start the nodes", cluster, failures)
     found = await get(connection, cluster)
     nodes = [await container_inspect(connection, each.id) for each in found.containers if is_node(each)]
@@ -89,22 +88,16 @@ async def _batches(connection: Connection, containers: Sequence[Container]) -> l
     """
     lowest: dict[str, Any] = {}
     for each in containers:
-        if is_node(each) and not _is_fixed(each) and (addresses := await _node_addresses(connection, each)):
+        if is_node(each) and not each.has_fixed_address and (addresses := await _node_addresses(connection, each)):
             lowest[each.id] = min((address.version, int(address)) for address in map(ip_address, addresses))
     at_once = [[each for each in containers if each.id not in lowest and role_of(each) in roles] for roles in _START_ORDER]
     one_by_one = sorted((each for each in containers if each.id in lowest), key=lambda each: lowest[each.id])
     return [*at_once, *([each] for each in one_by_one)]
 
 
-def _is_fixed(node: Container) -> bool:
-    return any(attachment.fixed_ipv4 or attachment.fixed_ipv6 for attachment in node.attachments)
-
-
-async def _in_turn(
-    containers: Sequence[Container], roles: Collection[Role | None], act: Callable[[Container], Awaitable[None]]
-) -> list[KindasyncError]:
-    """Do it with all that have these roles, at once; the failures."""
-    return [error for _, error in await together((each for each in containers if role_of(each) in roles), act)]
+async def _failures(containers: Sequence[Container], act: Callable[[Container], Awaitable[None]]) -> list[KindasyncError]:
+    """Do it with all of them, at once; the failures."""
+    return [error for _, error in await together(containers, act)]
 
 
 async def wait_nodes_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], bus: Bus, wait_s: float) -> None:
@@ -141,7 +134,7 @@ async def _check_addresses(connection: Connection, cluster: str, nodes: Sequence
     moved: list[str] = []
     repaired: list[str] = []
     for node in nodes:
-        if _is_fixed(node):
+        if node.has_fixed_address:
             continue
         before = await _node_addresses(connection, node)
         now = {address for attachment in node.attachments for address in (attachment.ipv4_address, attachment.ipv6_address) if address}

@@ -205,6 +205,11 @@ class Container:
     def subject(self) -> str:
         return f"container {self.name}"
 
+    @property
+    def has_fixed_address(self) -> bool:
+        """Whether it asked for an address, in any network: that comes back with each start."""
+        return any(each.fixed_ipv4 or each.fixed_ipv6 for each in self.attachments)
+
     def attachment(self, network: str) -> Attachment | None:
         """The container's place in `network`, by name or ID."""
         return next((each for each in self.attachments if network in (each.network, each.network_id)), None)

@@ -73,7 +73,7 @@ async def killed(node_id: str, connect: Connect, settle: Settle) -> AsyncIterato
 async def disconnected(node_id: str, connect: Connect) -> AsyncIterator[None]:
     """Its places in all networks taken from it."""
     container = await _running(node_id, connect)
-    if not any(at.fixed_ipv4 or at.fixed_ipv6 for at in container.attachments):
+    if not container.has_fixed_address:
         raise NodeError(
             f"node {container.name} cannot be disconnected",
             why="it would not get its address back: its network was not made by kindasync, and its Engine fixes no addresses there",
