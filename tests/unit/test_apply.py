@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,13 @@ import anyio
 import pytest
 
 from kindasync import Cluster
-from kindasync.cluster import _api
 from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._apply import Manifest, apply, read
 from kindasync.errors import ClusterError, NotReady, StepFailed
 from kindasync.testing import FakeEngine
 from tests.unit.kubernetes import Kubernetes, definition
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("retries_at_once")]
 
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 WIDGET = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "first", "namespace": "shop"}}
@@ -26,23 +24,6 @@ WIDGETS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 def config_map(name: str, **metadata: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}}
-
-
-@pytest.fixture(autouse=True)
-def retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once."""
-    monkeypatch.setattr(_api, "RETRY_S", 0.01)
-
-
-@pytest.fixture
-async def kubernetes() -> Kubernetes:
-    return Kubernetes()
-
-
-@pytest.fixture
-async def api(kubernetes: Kubernetes) -> AsyncIterator[ClusterApi]:
-    async with kubernetes.serving() as api:
-        yield api
 
 
 async def applied(api: ClusterApi, manifest: Manifest, *, timeout_s: float = 10) -> list[dict[str, Any]]:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import anyio
 import pytest
 
-from kindasync.cluster import _api
 from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._kubernetes_events import kubernetes_events
 from tests.unit.kubernetes import Kubernetes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("retries_at_once")]
 
 
 def event(name: str, reason: str, time: str, **fields: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, "reason": reason, "lastTimestamp": time, **fields}
-
-
-@pytest.fixture(autouse=True)
-def retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once."""
-    monkeypatch.setattr(_api, "RETRY_S", 0.01)
 
 
 @pytest.fixture
@@ -34,12 +26,6 @@ async def kubernetes() -> Kubernetes:
     kubernetes.put(event("a", "Pulled", "10:01"), "default")
     kubernetes.put(event("c", "Elsewhere", "09:00"), "other")
     return kubernetes
-
-
-@pytest.fixture
-async def api(kubernetes: Kubernetes) -> AsyncIterator[ClusterApi]:
-    async with kubernetes.serving() as api:
-        yield api
 
 
 async def reasons(api: ClusterApi, count: int, namespace: str | None = "default") -> list[str]:

@@ -62,12 +62,6 @@ async def kubernetes() -> Kubernetes:
     return kubernetes
 
 
-@pytest.fixture
-async def api(kubernetes: Kubernetes) -> AsyncIterator[ClusterApi]:
-    async with kubernetes.serving() as api:
-        yield api
-
-
 async def run(kubernetes: Kubernetes, api: ClusterApi, program: Program, *argv: str, **options: Any) -> ExecResult:
     kubernetes.sockets[f"{POD}/exec"] = program
     reference = Reference.parse("pod/web", namespace="default")

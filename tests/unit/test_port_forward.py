@@ -87,12 +87,6 @@ async def kubernetes() -> Kubernetes:
     return kubernetes
 
 
-@pytest.fixture
-async def api(kubernetes: Kubernetes) -> AsyncIterator[ClusterApi]:
-    async with kubernetes.serving() as api:
-        yield api
-
-
 @asynccontextmanager
 async def forwarded(api: ClusterApi, reference: str = "pod/web-1", port: int | str = 8080, **options: Any) -> AsyncIterator[str]:
     @asynccontextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 
 from kindasync import Cluster, NotReady
-from kindasync.cluster import _api
 from kindasync.cluster._api import ApiRefused, ClusterApi, KindUnknown
 from kindasync.cluster._conditions import parse
 from kindasync.cluster._discovery import Reference
@@ -18,7 +17,7 @@ from kindasync.errors import ClusterError
 from kindasync.testing import FakeEngine
 from tests.unit.kubernetes import Kubernetes, definition
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("retries_at_once")]
 
 PODS = "GET /api/v1/namespaces/default/pods"
 RUNNING = "jsonpath={.status.phase}=Running"
@@ -31,23 +30,6 @@ def pod(name: str = "web", phase: str = "Running", **labels: str) -> dict[str, A
 
 def widget(name: str = "first") -> dict[str, Any]:
     return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}}
-
-
-@pytest.fixture(autouse=True)
-def retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once."""
-    monkeypatch.setattr(_api, "RETRY_S", 0.01)
-
-
-@pytest.fixture
-async def kubernetes() -> Kubernetes:
-    return Kubernetes()
-
-
-@pytest.fixture
-async def api(kubernetes: Kubernetes) -> AsyncIterator[ClusterApi]:
-    async with kubernetes.serving() as api:
-        yield api
 
 
 async def waited(api: ClusterApi, reference: str, condition: Any, *, timeout_s: float = 10, **options: Any) -> list[str]:

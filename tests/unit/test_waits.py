@@ -12,14 +12,14 @@ import pytest
 
 from kindasync import Cluster, NotReady
 from kindasync import events as told
-from kindasync.cluster import _api, _control_plane, _provision
+from kindasync.cluster import _control_plane, _provision
 from kindasync.cluster._control_plane import KUBELET_LOG
 from kindasync.errors import StepFailed
 from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
 from tests.unit.leftovers import nothing_left
 from tests.unit.recording import Recording
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nobody_dies")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nobody_dies"), pytest.mark.usefixtures("retries_at_once")]
 
 NODE = "demo-control-plane"
 NODE_IMAGE = "kindasync/node:v1.37.2"
@@ -32,12 +32,6 @@ WITHOUT_CNI = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "netwo
 def fake(elsewhere: FakeEngine) -> FakeEngine:
     """Evidence is of the cluster alone."""
     return elsewhere
-
-
-@pytest.fixture(autouse=True)
-def retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once."""
-    monkeypatch.setattr(_api, "RETRY_S", 0.01)
 
 
 @pytest.fixture(autouse=True)
