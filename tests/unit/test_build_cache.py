@@ -12,6 +12,7 @@ import pytest
 from kindasync.build import Options
 from kindasync.build._build import plan_of
 from kindasync.build._node_image import Builder, Images
+from kindasync.build._sources import key_of
 from kindasync.build._steps import KEEP_UNUSED_S, Cache
 from kindasync.events import Bus
 
@@ -22,6 +23,19 @@ LONG_AGO = time.time() - KEEP_UNUSED_S - 60
 def cache(tmp_path: Path) -> Cache:
     """An empty one."""
     return Cache(tmp_path / "cache")
+
+
+def test_a_key_is_of_what_was_written_not_of_what_python_made_of_it(tmp_path: Path) -> None:
+    """The same before and after the first import, and in every installation."""
+    (tmp_path / "build.py").write_text("step = 1\n")
+    before = key_of(files=[tmp_path])
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/build.cpython-311.pyc").write_bytes(b"compiled")
+
+    assert key_of(files=[tmp_path]) == before
+
+    (tmp_path / "build.py").write_text("step = 2\n")
+    assert key_of(files=[tmp_path]) != before
 
 
 def test_what_was_stored_is_an_entry_and_nothing_else_stays(cache: Cache) -> None:
