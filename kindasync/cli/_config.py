@@ -8,12 +8,22 @@ import click
 
 
 @click.command("schema")
-def schema() -> None:
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["cluster", "node"]),
+    default="cluster",
+    show_default=True,
+    help="Of what: of create cluster's --config, or of add node's.",
+)
+def schema(purpose: str) -> None:
     """Print the JSON Schema of configurations, which lets editors complete, explain and check them.
 
     \b
     kindasync config schema > kindasync.schema.json
     kindasync create cluster --config cluster.yaml
+    kindasync config schema --for node > node.schema.json
+    kindasync add node --config node.yaml
 
     \b
     In editors with yaml-language-server, such as VS Code (its YAML extension),
@@ -24,6 +34,6 @@ def schema() -> None:
     In PyCharm and the other JetBrains editors: Settings, Languages & Frameworks,
     Schemas and DTDs, JSON Schema Mappings.
     """
-    from kindasync.config._schema import schema as json_schema
+    from kindasync.config import _schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json.dumps(_schema.node_schema() if purpose == "node" else _schema.schema(), indent=2))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import get_args
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -12,9 +12,10 @@ from jsonschema import Draft7Validator
 
 from kindasync.cli._main import main
 from kindasync.config import load
+from kindasync.config._decode import load_node
 from kindasync.config._extras_models import ClusterExtras
 from kindasync.config._models import Cluster, Model
-from kindasync.config._schema import schema
+from kindasync.config._schema import node_schema, schema
 from kindasync.errors import ConfigInvalid
 from tests.unit import test_config, test_extras
 
@@ -68,9 +69,38 @@ def test_the_schema_is_of_one_mind_with_load(text: str, valid: bool) -> None:
     assert (validates(text), loads(text)) == (valid, valid)
 
 
-def test_it_is_a_schema() -> None:
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("{}", True),
+        ("image: kindasync/node:v1.37.2", True),
+        ("role: control-plane\nextraPortMappings: [{containerPort: 80, hostPort: 8080}]", True),
+        ("labels: {a: 1}\n---\ncpus: 1.5\nextraHosts: {a: host-gateway}", True),
+        ("{}\n---\nmemory: 2Gi", True),
+        ("role: master", False),
+        ("nodes: [{}]", False),
+        ("image: a\n---\ncpus: true", False),
+        ("extraMounts: [{hostPath: /a}]", False),
+        (KIND, False),
+    ],
+)
+def test_the_schema_of_a_node(text: str, valid: bool) -> None:
+    """Of one mind with what reads such a file."""
+    validator = Draft7Validator(node_schema())
+    try:
+        load_node(text)
+    except ConfigInvalid:
+        loads = False
+    else:
+        loads = True
+    assert (all(map(validator.is_valid, yaml.safe_load_all(text))), loads) == (valid, valid)
+    assert node_schema()["definitions"]["Node"]["properties"]["role"]["default"] == load_node("{}").nodes[0].role
+
+
+@pytest.mark.parametrize("of", [schema, node_schema])
+def test_it_is_a_schema(of: Callable[[], Any]) -> None:
     """Of the draft that it names, and as JSON."""
-    Draft7Validator.check_schema(json.loads(json.dumps(schema())))
+    Draft7Validator.check_schema(json.loads(json.dumps(of())))
 
 
 def models(model: type[Model]) -> Iterator[type[Model]]:
@@ -89,7 +119,8 @@ def test_every_field_is_explained(model: type[Model]) -> None:
     assert [name for name, field in model.model_fields.items() if not (field.description or "").endswith(".")] == []
 
 
-def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("arguments", "of"), [([], schema), (["--for", "cluster"], schema), (["--for", "node"], node_schema)])
+def test_the_command_prints_it(arguments: list[str], of: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else."""
-    assert main(["config", "schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == schema()
+    assert main(["config", "schema", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out) == of()
