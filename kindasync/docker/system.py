@@ -7,6 +7,7 @@ import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ async def system_info(connection: Connection) -> EngineFacts:
     # In a container of the Engine's own network namespace, or in a machine that only looks like one, loopback does.
     gateway = _gateway_in_container() if facts.host_name != socket.gethostname() else None
     return replace(facts, api_host=api_host_of(connection.engine.endpoint, os.environ, container_gateway=gateway))
+
+
+async def engine_time(connection: Connection) -> datetime:
+    """What the clock of the Engine's host says, which is that of its containers, too.
+
+    Source: Docker Engine API, SystemInfo, GET /info.
+    """
+    info = await connection.request_json(Call("SystemInfo", "GET", "/info"))
+    return datetime.fromisoformat(str(required("SystemInfo", info, "SystemTime")))
 
 
 def facts_from(info: Mapping[str, Any], *, api_version: tuple[int, int]) -> EngineFacts:

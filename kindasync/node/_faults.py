@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -23,16 +24,18 @@ from kindasync.docker.containers import (
 )
 from kindasync.docker.execs import container_exec
 from kindasync.docker.networks import network_connect, network_disconnect
+from kindasync.docker.system import engine_time
 from kindasync.errors import EngineTimeout, ExecFailed, KindasyncError, NodeError
 
 DEATH_S = 30.0
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]
 Act = Callable[[Connection], Awaitable[None]]
-Settle = Callable[[], Awaitable[None]]
+Settle = Callable[[datetime], Awaitable[None]]
+"""Waits until all is as it was; it gets when that ended, by the clock of the Engine, which is the nodes'."""
 
 
 @asynccontextmanager
-async def paused(node_id: str, connect: Connect) -> AsyncIterator[None]:
+async def paused(node_id: str, connect: Connect, settle: Settle | None) -> AsyncIterator[None]:
     """Its processes frozen."""
     container = await _running(node_id, connect)
 
@@ -43,12 +46,12 @@ async def paused(node_id: str, connect: Connect) -> AsyncIterator[None]:
         if (await container_inspect(connection, container.id)).state == "paused":
             await container_unpause(connection, container.id)
 
-    async with _fault(container.name, connect, pause, unpause):
+    async with _fault(container.name, connect, pause, unpause, settle):
         yield
 
 
 @asynccontextmanager
-async def killed(node_id: str, connect: Connect, settle: Settle) -> AsyncIterator[None]:
+async def killed(node_id: str, connect: Connect, settle: Settle | None) -> AsyncIterator[None]:
     """Its processes ended, as by a power cut."""
     container = await _running(node_id, connect)
 
@@ -70,7 +73,7 @@ async def killed(node_id: str, connect: Connect, settle: Settle) -> AsyncIterato
 
 
 @asynccontextmanager
-async def disconnected(node_id: str, connect: Connect) -> AsyncIterator[None]:
+async def disconnected(node_id: str, connect: Connect, settle: Settle | None) -> AsyncIterator[None]:
     """Its places in all networks taken from it."""
     container = await _running(node_id, connect)
     if not container.has_fixed_address:
@@ -98,7 +101,7 @@ async def disconnected(node_id: str, connect: Connect) -> AsyncIterator[None]:
                 if result.exit_code:
                     raise ExecFailed(container.name, argv, result.exit_code, result.tail())
 
-    async with _fault(container.name, connect, disconnect, reconnect):
+    async with _fault(container.name, connect, disconnect, reconnect, settle):
         yield
 
 
@@ -130,13 +133,14 @@ async def _running(node_id: str, connect: Connect) -> Container:
     return container
 
 
-async def _at_once() -> None:
-    """There is nothing to wait for."""
-
-
 @asynccontextmanager
-async def _fault(node: str, connect: Connect, act: Act, heal: Act, settle: Settle = _at_once) -> AsyncIterator[None]:
-    """`heal` looks at what there is to do, as `act` may not have come to its end; `settle` waits until all is as it was, unless that is cancelled."""
+async def _fault(node: str, connect: Connect, act: Act, heal: Act, settle: Settle | None) -> AsyncIterator[None]:
+    """`heal` looks at what there is to do, as `act` may not have come to its end; `settle` is not for who is cancelled."""
+    since: datetime | None = None
+
+    async def settled() -> None:
+        if settle and since:
+            await settle(since)
 
     async def healed() -> None:
         async with connect() as connection:
@@ -145,15 +149,17 @@ async def _fault(node: str, connect: Connect, act: Act, heal: Act, settle: Settl
     try:
         async with connect() as connection:
             await act(connection)
+            if settle:
+                since = await engine_time(connection)
         await checkpoint_if_cancelled()  # while the Engine was asked
         yield
     except BaseException as error:
         try:
             await carried_through(healed)
             if isinstance(error, Exception):
-                await settle()
+                await settled()
         except KindasyncError as failure:
             error.add_note(f"node {node} was not healed: {failure}")
         raise
     await carried_through(healed)
-    await settle()
+    await settled()

@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, Protocol, overload
@@ -23,6 +24,7 @@ READY_S = 120.0
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kindasync.docker.execs import ExecResult, OnOutput, Sizes
+    from kindasync.node._faults import Settle
 
 
 def normal(path: str) -> str:
@@ -37,8 +39,8 @@ class Readiness(Protocol):
         """Whether it does now; False also where that cannot be told."""
         ...
 
-    async def wait_ready(self, node: Node, *, timeout_s: float) -> None:
-        """Wait until it does, having heard of the node since its last start. Raises: NotReady; EngineError."""
+    async def wait_ready(self, node: Node, *, since: datetime, timeout_s: float) -> None:
+        """Wait until it does, having heard of the node since then, and since its last start. Raises: NotReady; EngineError."""
         ...
 
 
@@ -163,48 +165,56 @@ class Node:
                 yield line
 
     @asynccontextmanager
-    async def paused(self) -> AsyncIterator[None]:
+    async def paused(self, *, wait_s: float = READY_S) -> AsyncIterator[None]:
         """The node frozen while the context is open: nothing in it runs, and its connections stay open.
 
-        Raises: NodeError if it does not run; EngineError. If the body fails, and then the healing, the latter is a note of the error.
-        Cancellation: the node goes on first.
+        A node that was Ready is Ready again, and its cluster has heard of it since, when the context ends: a kubelet speaks up every 10 s.
+        `wait_s` is for how long that is waited for; 0: not at all.
+        Raises: NodeError if it does not run; NotReady; EngineError. If the body fails, and then the healing, the latter is a note of the error.
+        Cancellation: the node goes on first, and is not waited for.
         """
         from kindasync.node import _faults
 
-        async with _faults.paused(self.id, self._connected):
+        async with _faults.paused(self.id, self._connected, await self._readiness_again(wait_s)):
             yield
 
     @asynccontextmanager
     async def killed(self, *, wait_s: float = READY_S) -> AsyncIterator[None]:
         """The node's processes ended at once (SIGKILL), as by a power cut, while the context is open; then it is started again.
 
-        A node that was Ready is Ready again when the context ends; `wait_s` is for how long that is waited for.
+        A node that was Ready is Ready again when the context ends; `wait_s` is for how long that is waited for; 0: not at all.
         Raises: NodeError if it does not run; NotReady; EngineError. If the body fails, and then the healing, the latter is a note of the error.
         Cancellation: the node is started first, and not waited for.
         """
         from kindasync.node import _faults
 
-        readiness = self.readiness if self.readiness and wait_s > 0 and await self.readiness.is_ready(self) else None
-
-        async def settle() -> None:
-            if readiness:
-                await readiness.wait_ready(self, timeout_s=wait_s)
-
-        async with _faults.killed(self.id, self._connected, settle):
+        async with _faults.killed(self.id, self._connected, await self._readiness_again(wait_s)):
             yield
 
     @asynccontextmanager
-    async def disconnected(self) -> AsyncIterator[None]:
+    async def disconnected(self, *, wait_s: float = READY_S) -> AsyncIterator[None]:
         """The node without its network while the context is open: its interface and published ports are gone. Then it has its place again, with its address.
 
-        Raises: NodeError if it does not run, or if its address could not be given back (networks not of our making); EngineError.
+        A node that was Ready is Ready again, and its cluster has heard of it since, when the context ends, as after `paused`.
+        Raises: NodeError if it does not run, or if its address could not be given back (networks not of our making); NotReady; EngineError.
         If the body fails, and then the healing, the latter is a note of the error.
-        Cancellation: the node is connected first.
+        Cancellation: the node is connected first, and not waited for.
         """
         from kindasync.node import _faults
 
-        async with _faults.disconnected(self.id, self._connected):
+        async with _faults.disconnected(self.id, self._connected, await self._readiness_again(wait_s)):
             yield
+
+    async def _readiness_again(self, wait_s: float) -> Settle | None:
+        """What waits for a node to be as it is now; None if it is not Ready, or is not to be waited for."""
+        readiness = self.readiness
+        if not (readiness and wait_s > 0 and await readiness.is_ready(self)):
+            return None
+
+        async def settle(since: datetime) -> None:
+            await readiness.wait_ready(self, since=since, timeout_s=wait_s)
+
+        return settle
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

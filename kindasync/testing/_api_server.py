@@ -167,6 +167,9 @@ class FakeApiServer:
             ready = {"status": "True"} if self._behaviour.has_network else {"status": "False", "message": "cni plugin not initialized"}
             conditions = [{"type": "Ready", "lastHeartbeatTime": now, **ready}]
             return [{"metadata": {"name": name}, "status": {"conditions": conditions}} for name in self._nodes()]
+        if path.endswith("/leases"):
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            return [{"metadata": {"name": name}, "spec": {"renewTime": now}} for name in self._nodes()]
         if path.endswith("/serviceaccounts"):
             return [{"metadata": {"name": "default"}}]
         if path == "/api/v1/pods" and self._behaviour.has_network and (nodes := self._nodes()):

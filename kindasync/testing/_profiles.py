@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -44,6 +45,7 @@ class Profile:
             "MemTotal": 8 * 1024**3,
             "DockerRootDir": "/var/lib/docker",
             "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+            "SystemTime": datetime.now(UTC).isoformat(),
             "Warnings": None,
             **self.info,
         }

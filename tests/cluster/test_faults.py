@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from kubernetes_asyncio.client import ApiClient, CoreV1Api
@@ -23,6 +24,10 @@ async def two(name: str) -> AsyncIterator[Cluster]:
     config = ClusterConfig(name=name, nodes=(NodeConfig(), NodeConfig(role=Role.WORKER)))
     async with Cluster.running(config, wait_s=300) as cluster:
         yield cluster
+
+
+def ready(node: Any) -> bool:
+    return any((each.type, each.status) == ("Ready", "True") for each in node.status.conditions)
 
 
 async def address(node: Node) -> tuple[str, str]:
@@ -50,9 +55,13 @@ async def test_each_fault_heals(two: Cluster) -> None:
         async with worker.paused():
             with pytest.raises(ApiError, match="paused"):
                 await worker.exec(["true"])
+            await two.wait_for(f"node/{worker.name}", "condition=Ready=Unknown", timeout_s=120)
+        assert ready(await core.read_node(worker.name))
         async with worker.disconnected():
             with pytest.raises(ExecFailed):
                 await worker.exec(["ip", "link", "show", "eth0"])
+            await two.wait_for(f"node/{worker.name}", "condition=Ready=Unknown", timeout_s=120)
+        assert ready(await core.read_node(worker.name))
         await reaches(core, "after-disconnected", worker, await page(core))
         async with worker.killed():
             pass

@@ -99,7 +99,7 @@ async def nodes(node: Node) -> None:
     assert_type(await node.logs(tail="10"), str)
     async for line in node.logs(follow=True):
         assert_type(line, str)
-    async with node.paused(), node.killed(wait_s=60), node.disconnected():
+    async with node.paused(wait_s=0), node.killed(wait_s=60), node.disconnected():
         pass
 
 

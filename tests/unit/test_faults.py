@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 import pytest
 
 from kindasync import Cluster, Node, NotReady
+from kindasync.cluster._api import ClusterApi
+from kindasync.cluster._node_readiness import LEASES
+from kindasync.cluster._node_readiness import _heard_of as heard_of
 from kindasync.errors import ApiError, KindasyncError, NodeError
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
+from tests.unit.kubernetes import Kubernetes
 from tests.unit.test_nodes_together import FIRST, WORKER, shape
 
 pytestmark = pytest.mark.anyio
@@ -71,13 +76,11 @@ async def test_a_paused_node(fake: FakeEngine, worker: Node) -> None:
 
 
 async def test_a_killed_node(fake: FakeEngine, worker: Node) -> None:
-    """Is not running in the context; after it, its cluster has heard of it again."""
+    """Is not running in the context, and is after it."""
     async with worker.killed():
         assert (fake.containers[WORKER].state, fake.containers[WORKER].exit_code) == ("exited", 137)
-        told = len(fake.api_requests(FIRST))
 
     assert fake.containers[WORKER].running
-    assert "GET /api/v1/nodes" in fake.api_requests(FIRST)[told:]
 
 
 async def test_a_disconnected_node(fake: FakeEngine, worker: Node, ip: Ip) -> None:
@@ -101,6 +104,64 @@ async def test_the_only_control_plane(fake: FakeEngine, ip: Ip) -> None:
         async with fault(node):
             assert not fake.containers[FIRST].answers
         assert (await Cluster.get("demo", engine=fake.url)).kubeconfig == cluster.kubeconfig
+
+
+# -- afterwards
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_healed_node_is_waited_for(fake: FakeEngine, worker: Node, fault: Fault) -> None:
+    """Its cluster has heard of it since, and takes it for Ready."""
+    async with fault(worker):
+        told = len(fake.api_requests(FIRST))
+
+    assert [each for each in fake.api_requests(FIRST)[told:] if each.endswith(("/leases", "/nodes"))] == [
+        f"GET {LEASES}",
+        "GET /api/v1/nodes",
+    ]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_node_that_does_not_become_ready_again(fake: FakeEngine, worker: Node, fault: Callable[..., Any]) -> None:
+    """The wait has an end, and says so, when the node is healed."""
+    before = state(fake)
+
+    with pytest.raises(NotReady, match=f"node {WORKER}"):
+        async with fault(worker, wait_s=0.2):
+            fake.node.becomes_ready = False
+
+    assert state(fake) == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("has_network", [True, False])
+async def test_who_is_not_waited_for(fake: FakeEngine, worker: Node, fault: Callable[..., Any], has_network: bool) -> None:
+    """A node that was not Ready, as one without a pod network; and any, with `wait_s` 0."""
+    fake.node.has_network = has_network
+
+    async with fault(worker, wait_s=0 if has_network else 60):
+        fake.node.becomes_ready = False
+
+
+async def test_a_lease_of_before(kubernetes: Kubernetes, api: ClusterApi, worker: Node) -> None:
+    """Says nothing; nor does that of another node."""
+    kubernetes.resources["coordination.k8s.io/v1"] = [{"kind": "Lease", "name": "leases", "namespaced": True}]
+    since = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    put_lease(kubernetes, WORKER, "2026-11-26T11:59:59.999999Z")
+    put_lease(kubernetes, FIRST, "2026-11-26T12:00:01.000000Z")
+
+    with pytest.raises(NotReady, match=r"its lease: 2026-11-26T11:59:59\.999999Z"):
+        await heard_of(api, worker, since, 0.2)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(heard_of, api, worker, since, 60)
+        await kubernetes.asked(f"GET {LEASES} watch", 2)
+        put_lease(kubernetes, WORKER, "2026-11-26T12:00:00.000001Z")
+
+
+def put_lease(kubernetes: Kubernetes, node: str, renewed: str) -> None:
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": node}, "spec": {"renewTime": renewed}}
+    kubernetes.put(lease, "kube-node-lease")
 
 
 # -- however it ends
@@ -209,18 +270,6 @@ async def test_a_healing_that_fails_after_the_body(fake: FakeEngine, worker: Nod
 
     (note,) = raised.value.__notes__
     assert note.startswith(f"node {WORKER} was not healed: container start failed")
-
-
-async def test_a_node_that_does_not_become_ready_again(fake: FakeEngine, worker: Node) -> None:
-    """The wait has an end, and says so; a node that was not Ready is not waited for."""
-    with pytest.raises(NotReady, match=f"node {WORKER}"):
-        async with worker.killed(wait_s=0.2):
-            fake.node.becomes_ready = False
-    assert fake.containers[WORKER].running
-
-    fake.node.has_network = False  # without which no node is Ready
-    async with worker.killed():
-        pass
 
 
 # -- what is refused
