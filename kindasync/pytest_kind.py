@@ -56,12 +56,19 @@ class KindCluster:
         run(lambda: self.cluster.load_image(docker_image))
 
     @contextmanager
-    def port_forward(self, service_or_pod_name: str, remote_port: int, *args: str) -> Iterator[int]:
-        """A port of this machine's loopback that leads to a Service or pod; `args`: "-n" and a namespace. Raises: as Cluster.port_forward."""
+    def port_forward(
+        self, service_or_pod_name: str, remote_port: int, *args: str, local_port: int | None = None, retries: int = 10
+    ) -> Iterator[int]:
+        """A port of this machine's loopback that leads to a Service or pod; `args`: "-n" and a namespace.
+
+        Shape: `local_port` None: any that is free. `retries` means nothing: the port is there when the context has been entered.
+        Raises: as Cluster.port_forward.
+        """
         from kindasync._facade import Entered
 
         reference = service_or_pod_name if "/" in service_or_pod_name else f"pod/{service_or_pod_name}"
-        with Entered(self.cluster.port_forward(reference, remote_port, namespace=_namespace(args))) as address:
+        forward = self.cluster.port_forward(reference, remote_port, namespace=_namespace(args), local_port=local_port or 0)
+        with Entered(forward) as address:
             yield int(address.rpartition(":")[2])
 
 

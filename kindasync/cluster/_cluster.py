@@ -388,23 +388,30 @@ class Cluster:
 
     @asynccontextmanager
     async def port_forward(
-        self, reference: str, port: int | str, *, namespace: str = "default", on_event: Callback | Bus | None = None
+        self,
+        reference: str,
+        port: int | str,
+        *,
+        namespace: str = "default",
+        local_port: int = 0,
+        on_event: Callback | Bus | None = None,
     ) -> AsyncIterator[str]:
         """A port of a pod, for as long as the context is open, on this machine's loopback: "127.0.0.1:PORT", through the API server.
 
         Shape: `reference` "pod/web"; or "service/web", "deployment/web" and the like, then each connection goes to a pod that is
         Ready when it comes. `port` a number or name; of a Service one of its own, whichever port of the pods that is.
+        `local_port` that of this machine; 0: any that is free.
         Any number of connections at once. One that fails is reset, and why is told by a Warned to `on_event`. No runtime tells a pod
         that its client has ended one direction: what it still sends arrives, until it ends the connection, or is silent for 10 s.
         The context may be entered in one task, and left in another.
-        Raises: ClusterError for what is no reference, is not there, or has no such port or no pod that runs.
+        Raises: ClusterError for what is no reference, is not there, or has no such port or no pod that runs; or if `local_port` is taken.
         Cancellation, or leaving the context: all connections are closed, and nothing listens any more.
         """
         from kindasync.cluster._discovery import Reference
         from kindasync.cluster._port_forward import port_forward
 
         target = Reference.parse(reference, namespace=namespace)
-        async with port_forward(self._api, self.name, target, port, on_event) as address:
+        async with port_forward(self._api, self.name, target, port, on_event, local_port=local_port) as address:
             yield address
 
     @asynccontextmanager

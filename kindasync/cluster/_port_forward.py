@@ -27,6 +27,7 @@ LINGER_S = 10.0
 GOODBYE_S = 1.0
 _DATA, _ERROR = 0, 1
 _PORT_BYTES = 2
+_LAST_PORT = 65535
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -37,13 +38,15 @@ async def port_forward(
     reference: Reference,
     port: int | str,
     on_event: Callback | Bus | None = None,
+    *,
+    local_port: int = 0,
 ) -> AsyncIterator[str]:
     """Listen on a port of the loopback; its address. See `Cluster.port_forward`."""
 
     async def serve(ready: Callable[[str], None]) -> None:
         with one_error():
             async with Bus().delivering(on_event) as bus, connect() as api:
-                await _Forward(api, bus, cluster, reference, port).serve(ready)
+                await _Forward(api, bus, cluster, reference, port).serve(local_port, ready)
 
     async with hosted(serve) as address:
         yield address
@@ -57,10 +60,10 @@ class _Forward:
         self._reference = reference
         self._port = port
 
-    async def serve(self, ready: Callable[[str], None]) -> None:
+    async def serve(self, local_port: int, ready: Callable[[str], None]) -> None:
         """Accept connections until cancelled. Raises: before it is ready, what keeps it from any."""
         await self._path()
-        with socket.create_server(("127.0.0.1", 0)) as listening:
+        with _listening(local_port) as listening:
             listening.setblocking(False)
             ready(f"127.0.0.1:{listening.getsockname()[1]}")
             async with anyio.create_task_group() as tasks:
@@ -84,6 +87,17 @@ class _Forward:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 if isinstance(error, KindasyncError):
                     self._bus.emit(events.Warned(cluster=self._cluster, message=f"a connection to {self._reference} failed: {error}"))
+
+
+def _listening(port: int) -> socket.socket:
+    """A socket that takes connections to a port of the loopback; 0: any that is free. Raises: ClusterError."""
+    why = f"ports are 1 to {_LAST_PORT}"
+    try:
+        if 0 <= port <= _LAST_PORT:
+            return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise ClusterError(f"cannot listen on 127.0.0.1:{port}", why=why, hint="take another port; 0 is any that is free")
 
 
 async def _relay(client: socket.socket, channels: Channels) -> None:

@@ -77,7 +77,7 @@ async def kubernetes(cluster: Cluster) -> None:
     await cluster.apply([{"kind": "Pod"}, {"kind": "Service"}])
     assert_type(await cluster.wait_for("deployment/web", "condition=Available"), list[dict[str, Any]])
     await cluster.wait_for("pod", lambda pod: bool(pod["status"]["podIP"]), selector="app=web", namespace=None, timeout_s=10)
-    async with cluster.port_forward("service/web", 80, namespace="shop", on_event=listener) as address:
+    async with cluster.port_forward("service/web", 80, namespace="shop", local_port=8080, on_event=listener) as address:
         assert_type(address, str)
     done = await cluster.exec("pod/web", ["cat"], stdin=b"hello", container="main", check=False)
     assert_type((done.exit_code, done.stdout, done.stderr, done.text), tuple[int, bytes, bytes, str])

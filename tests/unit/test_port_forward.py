@@ -132,6 +132,23 @@ async def test_data_goes_both_ways(api: ClusterApi) -> None:
         writer.close()
 
 
+async def test_the_local_port_may_be_chosen(api: ClusterApi) -> None:
+    """One that is taken is an error, before anything listens; one that was left can be had again."""
+    async with forwarded(api) as any_port:
+        chosen = int(any_port.rpartition(":")[2])
+        with pytest.raises(ClusterError, match=f"cannot listen on 127.0.0.1:{chosen}"):
+            async with forwarded(api, local_port=chosen):
+                pytest.fail("it was not to begin")
+
+    async with forwarded(api, local_port=chosen) as address:
+        assert address == any_port
+        assert await asked(address, b"bye") == b"BYE"
+
+    with pytest.raises(ClusterError, match="ports are 1 to 65535"):
+        async with forwarded(api, local_port=65536):
+            pytest.fail("it was not to begin")
+
+
 async def test_many_connections_at_once(api: ClusterApi) -> None:
     """Each is its own."""
     answers: dict[int, bytes] = {}
