@@ -104,11 +104,9 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Creates and loads beside the kind program, on the same image, in one run. With a name first, `-- load --runs 7`: one of them."""
+    """Beside the kind program, on the same image, in one run: creates, deletes and loads; `-- report FILE` for what is kept of them. Alone: one node."""
     session.install("-e", ".")
-    one = session.posargs[:1] in (["create"], ["load"])
-    for name in session.posargs[:1] if one else ["create", "load"]:
-        session.run("python", f"benchmarks/{name}.py", *session.posargs[one:])
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["create", "--dns"]))
 
 
 @nox.session

@@ -6,13 +6,10 @@ import asyncio
 import base64
 import io
 import json
-import os
-import resource
 import ssl
 import tarfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -20,100 +17,62 @@ import aiohttp
 import yaml
 
 POLL_S = 0.05
-
-
-@dataclass(slots=True, kw_only=True)
-class Run:
-    """One create, as seen from outside. Seconds since the program was started.
-
-    `api`: the API server answers; `ready`: all nodes Ready; `account`: the default ServiceAccount exists; `scheduled`: a pod
-    that had to be placed was placed; `dns`: the DNS pods are Ready; `end`: the program ended. `usable` is what is compared:
-    all nodes Ready, and the default ServiceAccount there.
-    """
-
-    marks: dict[str, float] = field(default_factory=dict)
-    exit_code: int = 0
-    client_cpu_s: float = 0.0
-    client_peak_bytes: int = 0
-    node_cpu_s: float = 0.0
-
-    @property
-    def usable(self) -> float:
-        return max(self.marks["ready"], self.marks["account"])
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "usable": round(self.usable, 3)}
+USABLE = ("ready", "account", "scheduled")
 
 
 class Watcher:
-    """Watches one cluster come up."""
+    """Watches one cluster come up.
 
-    def __init__(self, socket: str, cluster: str, nodes: int) -> None:
-        self._socket = socket
+    `marks`, in seconds since `began` (monotonic): `api`: the API server answers; `ready`: all nodes Ready; `account`: the default ServiceAccount
+    exists; `scheduled`: a pod that had to be placed was placed; `dns`: the DNS pods are Ready. Usable is what `ready`, `account` and `scheduled` make.
+    """
+
+    def __init__(self, engine: aiohttp.ClientSession, cluster: str, nodes: int, began: float) -> None:
+        self.marks: dict[str, float] = {}
+        self._engine = engine
         self._control_plane = f"{cluster}-control-plane"
         self._cluster = cluster
         self._nodes = nodes
+        self._began = began
+        self._server = ""
+        self._context: ssl.SSLContext | None = None
 
-    async def run(self, command: Sequence[str], *, dns: bool = False, timeout_s: float = 300, env: Mapping[str, str] | None = None) -> Run:
-        """Start a program that creates the cluster, and watch until it has ended and the cluster is usable (and DNS is ready, if asked for)."""
-        run = Run()
-        began = time.monotonic()
-        connector = aiohttp.UnixConnector(self._socket)
-        async with asyncio.timeout(timeout_s), aiohttp.ClientSession(connector=connector) as engine:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
-            )
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    async def usable(self) -> None:
+        """Until pods can be placed on all nodes."""
+        self._context = _context(await self._admin_conf())
+        self._server = await self._address()
+        async with self._api() as api, asyncio.TaskGroup() as tasks:
+            for name, path, holds in (
+                ("api", "/livez", lambda status, _: status > 0),
+                ("ready", "/api/v1/nodes", lambda status, body: status == 200 and _all_ready(body, self._nodes)),
+                ("account", "/api/v1/namespaces/default/serviceaccounts/default", lambda status, _: status == 200),
+                ("scheduled", _DNS, lambda status, body: status == 200 and _any_has(body, "PodScheduled")),
+            ):
+                tasks.create_task(self._until(api, name, path, holds))
 
-            def mark(name: str) -> None:
-                run.marks.setdefault(name, round(time.monotonic() - began, 3))
+    async def dns(self) -> None:
+        """After `usable`: until all DNS pods are Ready."""
+        async with self._api() as api:
+            await self._until(api, "dns", _DNS, lambda status, body: status == 200 and _all_ready(body, 1))
 
-            async def wait_for_end() -> None:
-                _, stderr = await process.communicate()
-                mark("end")
-                run.exit_code = process.returncode or 0
-                if run.exit_code:
-                    raise RuntimeError(f"{command[0]} failed:\n{stderr.decode()}")
+    def _api(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(self._server, connector=aiohttp.TCPConnector(ssl=self._context or True))
 
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(wait_for_end())
-                tasks.create_task(self._watch(engine, mark, run, dns=dns))
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            run.client_cpu_s = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 3)
-            run.client_peak_bytes = after.ru_maxrss * 1024
-        return run
-
-    async def _watch(self, engine: aiohttp.ClientSession, mark: Callable[[str], None], run: Run, *, dns: bool) -> None:
-        admin_conf = await self._admin_conf(engine)
-        server, context = await self._server(engine), _context(admin_conf)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as api:
-
-            async def until(name: str, path: str, holds: Callable[[int, Any], bool]) -> None:
-                while True:
-                    try:
-                        async with api.get(server + path) as reply:
-                            body = await reply.json() if "json" in reply.content_type else None
-                            if holds(reply.status, body):
-                                mark(name)
-                                return
-                    except (aiohttp.ClientError, OSError):
-                        pass
-                    await asyncio.sleep(POLL_S)
-
-            kube_dns = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(until("api", "/livez", lambda status, _: status > 0))
-                tasks.create_task(until("ready", "/api/v1/nodes", lambda status, body: status == 200 and _all_ready(body, self._nodes)))
-                account = "/api/v1/namespaces/default/serviceaccounts/default"
-                tasks.create_task(until("account", account, lambda status, _: status == 200))
-                tasks.create_task(until("scheduled", kube_dns, lambda status, body: status == 200 and _any_has(body, "PodScheduled")))
-            run.node_cpu_s = await self._cpu(engine)
-            if dns:
-                await until("dns", kube_dns, lambda status, body: status == 200 and _all_ready(body, 1))
-
-    async def _admin_conf(self, engine: aiohttp.ClientSession) -> Any:
+    async def _until(self, api: aiohttp.ClientSession, name: str, path: str, holds: Callable[[int, Any], bool]) -> None:
         while True:
-            async with engine.get(f"http://docker/containers/{self._control_plane}/archive?path=/etc/kubernetes/admin.conf") as reply:
+            try:
+                async with api.get(path) as reply:
+                    body = await reply.json() if "json" in reply.content_type else None
+                    if holds(reply.status, body):
+                        self.marks[name] = round(time.monotonic() - self._began, 3)
+                        return
+            except (aiohttp.ClientError, OSError):
+                pass
+            await asyncio.sleep(POLL_S)
+
+    async def _admin_conf(self) -> Any:
+        while True:
+            async with self._engine.get(f"http://docker/containers/{self._control_plane}/archive?path=/etc/kubernetes/admin.conf") as reply:
                 if reply.status == 200:
                     with tarfile.open(fileobj=io.BytesIO(await reply.read())) as tar:
                         file = tar.extractfile("admin.conf")
@@ -121,26 +80,46 @@ class Watcher:
                         return yaml.safe_load(file.read())
             await asyncio.sleep(POLL_S)
 
-    async def _server(self, engine: aiohttp.ClientSession) -> str:
+    async def _address(self) -> str:
         names = (f"{self._cluster}-external-load-balancer", self._control_plane)
         while True:
             for name in names:
-                async with engine.get(f"http://docker/containers/{name}/json") as reply:
+                async with self._engine.get(f"http://docker/containers/{name}/json") as reply:
                     ports = (await reply.json()).get("NetworkSettings", {}).get("Ports", {}) if reply.status == 200 else {}
                     if ports.get("6443/tcp"):
                         return f"https://127.0.0.1:{ports['6443/tcp'][0]['HostPort']}"
             await asyncio.sleep(POLL_S)
 
-    async def _cpu(self, engine: aiohttp.ClientSession) -> float:
-        """Core-seconds that the nodes have used so far."""
-        filters = json.dumps({"label": [f"io.x-k8s.kind.cluster={self._cluster}"]})
-        async with engine.get("http://docker/containers/json", params={"filters": filters}) as reply:
-            containers = [container["Id"] for container in await reply.json()]
-        total = 0
-        for container in containers:
-            async with engine.get(f"http://docker/containers/{container}/stats?stream=false&one-shot=true") as reply:
-                total += (await reply.json())["cpu_stats"]["cpu_usage"]["total_usage"]
-        return round(total / 1e9, 2)
+
+async def containers(engine: aiohttp.ClientSession, cluster: str) -> list[str]:
+    """The IDs of a cluster's containers."""
+    filters = json.dumps({"label": [f"io.x-k8s.kind.cluster={cluster}"]})
+    async with engine.get("http://docker/containers/json", params={"filters": filters, "all": "true"}) as reply:
+        return [container["Id"] for container in await reply.json()]
+
+
+async def used(engine: aiohttp.ClientSession, ids: list[str]) -> dict[str, float]:
+    """What containers have used so far, by their cgroups, summed up.
+
+    Shape: core-seconds; the memory's peaks, page cache and all (absent on cgroup v2, whose peaks the Engine does not tell), and what of it is now processes' own and page cache.
+    """
+    sums: dict[str, float] = {}
+    for container in ids:
+        async with engine.get(f"http://docker/containers/{container}/stats?stream=false&one-shot=true") as reply:
+            stats = await reply.json()
+        memory, parts = stats["memory_stats"], stats["memory_stats"].get("stats", {})
+        for name, value in (
+            ("cpu_s", stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9),
+            ("memory_peak_bytes", memory.get("max_usage")),
+            ("memory_own_bytes", parts.get("total_rss", parts.get("anon"))),
+            ("memory_cache_bytes", parts.get("total_cache", parts.get("file"))),
+        ):
+            if value is not None:
+                sums[name] = round(sums.get(name, 0) + value, 2)
+    return sums
+
+
+_DNS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
 def _all_ready(body: Any, count: int) -> bool:
