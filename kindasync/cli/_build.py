@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kindasync.cli import _options
 from kindasync.cli._main import Settings
 from kindasync.cli._progress import listener
 from kindasync.cli._running import run
@@ -31,6 +32,7 @@ from kindasync.cli._running import run
     type=click.Choice(["json"]),
     help="Print every event as a line of JSON on stdout, instead of progress; the reference goes to stderr.",
 )
+@_options.timeline
 @click.pass_obj
 def build_node_image(
     settings: Settings,
@@ -44,6 +46,7 @@ def build_node_image(
     force: bool,
     dry_run: bool,
     events_format: str | None,
+    timeline: Path | None,
 ) -> None:
     """Build the node image, from Debian packages and Go modules.
 
@@ -66,6 +69,6 @@ def build_node_image(
     if dry_run:
         click.echo(dry_run_text(options, default_architecture=native_architecture()))
         return
-    with listener("Building the node image …", as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener("Building the node image …", as_json=events_format == "json", quiet=settings.quiet, timeline=timeline) as on_event:
         built = run(lambda: build(options, on_event=on_event))
     click.echo(built, err=bool(events_format))

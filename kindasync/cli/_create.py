@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @_options.kubeconfig
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
 def create_cluster(
     settings: Settings,
@@ -65,6 +66,7 @@ def create_cluster(
     kubeconfig: Path | None,
     events_format: str | None,
     timings: bool,
+    timeline: Path | None,
 ) -> None:
     """Create a cluster, and set kubectl's context to it.
 
@@ -96,7 +98,9 @@ def create_cluster(
             error.add_note(f'cluster "{cluster.name}" was created all the same: kindasync export kubeconfig --name {cluster.name}')
             raise
 
-    with listener(f'Creating cluster "{wanted}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
+    with listener(
+        f'Creating cluster "{wanted}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
+    ) as on_event:
         cluster, path = run(operation, last=True)
     context = cluster.kubeconfig["current-context"]
     click.echo(f'Set kubectl context to "{context}" in {path}\n\n    kubectl cluster-info --context {context}\n', err=True)

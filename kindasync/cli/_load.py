@@ -16,7 +16,9 @@ from kindasync.cli._running import run
 _nodes = click.option("--nodes", multiple=True, help="Names of nodes, separated by commas, instead of all.")
 
 
-def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: tuple[str, ...], events_format: str | None) -> None:
+def _load_image(
+    settings: Settings, images: tuple[str, ...], name: str, nodes: tuple[str, ...], events_format: str | None, timeline: Path | None
+) -> None:
     """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone.
 
     \b
@@ -29,11 +31,14 @@ def _load_image(settings: Settings, images: tuple[str, ...], name: str, nodes: t
         settings,
         f'Loading {", ".join(images)} into cluster "{name}" …',
         events_format,
+        timeline,
         lambda on_event: load_image(name, images, nodes=_split(nodes), on_event=on_event),
     )
 
 
-def _load_archive(settings: Settings, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...], events_format: str | None) -> None:
+def _load_archive(
+    settings: Settings, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...], events_format: str | None, timeline: Path | None
+) -> None:
     """Load the images of archives (docker or OCI layout) into nodes.
 
     \b
@@ -46,13 +51,17 @@ def _load_archive(settings: Settings, archives: tuple[Path, ...], name: str, nod
         for archive in archives:
             await load_archive(name, archive, nodes=_split(nodes), on_event=on_event)
 
-    _load(settings, f'Loading {", ".join(map(str, archives))} into cluster "{name}" …', events_format, operation)
+    _load(settings, f'Loading {", ".join(map(str, archives))} into cluster "{name}" …', events_format, timeline, operation)
 
 
 def _load(
-    settings: Settings, title: str, events_format: str | None, operation: Callable[[Listener | None], Coroutine[Any, Any, None]]
+    settings: Settings,
+    title: str,
+    events_format: str | None,
+    timeline: Path | None,
+    operation: Callable[[Listener | None], Coroutine[Any, Any, None]],
 ) -> None:
-    with listener(title, as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with listener(title, as_json=events_format == "json", quiet=settings.quiet, timeline=timeline) as on_event:
         run(lambda: operation(on_event))
 
 
@@ -61,7 +70,7 @@ def _split(lists: tuple[str, ...]) -> list[str] | None:
 
 
 def _command(name: str, argument: Callable[[Any], Any], callback: Callable[..., None]) -> click.Command:
-    decorated = argument(_options.name(_nodes(_options.events(click.pass_obj(callback)))))
+    decorated = argument(_options.name(_nodes(_options.events(_options.timeline(click.pass_obj(callback))))))
     return click.command(name)(decorated)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from kindasync.cli import _options
@@ -23,6 +25,7 @@ from kindasync.cli._running import run
 @_options.wait
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
 def add_node(
     settings: Settings,
@@ -33,6 +36,7 @@ def add_node(
     wait_s: float,
     events_format: str | None,
     timings: bool,
+    timeline: Path | None,
 ) -> None:
     """Add a node to a cluster that is there, and print its name. It has the first name that is free.
 
@@ -45,7 +49,7 @@ def add_node(
 
     config = _options.text_of(config_path) if config_path else None
     with listener(
-        f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings
+        f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
     ) as on_event:
         node = run(lambda: add_node(name, role=role, config=config, image=image, wait_s=wait_s, on_event=on_event))
     if events_format is None:
@@ -59,8 +63,11 @@ def add_node(
 @click.option("--force", is_flag=True, help="Remove it also with pods that nobody would make again, or that cannot be evicted in time.")
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
-def remove_node(settings: Settings, node: str, name: str, timeout_s: float, force: bool, events_format: str | None, timings: bool) -> None:
+def remove_node(
+    settings: Settings, node: str, name: str, timeout_s: float, force: bool, events_format: str | None, timings: bool, timeline: Path | None
+) -> None:
     """Drain a node, and remove it from its cluster.
 
     Pods are evicted as PodDisruptionBudgets allow; those of DaemonSets end with the node.
@@ -72,6 +79,10 @@ def remove_node(settings: Settings, node: str, name: str, timeout_s: float, forc
     from kindasync.cluster import remove_node
 
     with listener(
-        f'Removing node {node} from cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings
+        f'Removing node {node} from cluster "{name}" …',
+        as_json=events_format == "json",
+        quiet=settings.quiet,
+        timings=timings,
+        timeline=timeline,
     ) as on_event:
         run(lambda: remove_node(name, node, timeout_s=timeout_s, force=force, on_event=on_event))

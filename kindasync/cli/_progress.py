@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TextIO
 
 import click
@@ -16,6 +17,7 @@ import click
 from kindasync import events
 from kindasync.cli._describe import bytes_text, describe
 from kindasync.cli._output import show_columns
+from kindasync.cli._timeline import timeline_of
 from kindasync.cli._timings import rows
 
 if TYPE_CHECKING:
@@ -26,11 +28,14 @@ Listener = Callable[[events.Event], None]
 
 
 @contextmanager
-def listener(title: str, *, as_json: bool, quiet: bool, timings: bool = False) -> Iterator[Listener | None]:
-    """A listener for one operation's events. JSON lines go to stdout; everything for people goes to stderr. `timings`: a table at the end."""
+def listener(title: str, *, as_json: bool, quiet: bool, timings: bool = False, timeline: Path | None = None) -> Iterator[Listener | None]:
+    """A listener for one operation's events. JSON lines go to stdout; everything for people goes to stderr.
+
+    `timings`: a table at the end; `timeline`: a file with a page, also of an operation that fails.
+    """
     seen: list[events.Event] = []
-    with _shown(title, as_json=as_json, quiet=quiet) as show:
-        if not timings:
+    with timeline_of(timeline, title.removesuffix(" …"), seen), _shown(title, as_json=as_json, quiet=quiet) as show:
+        if not (timings or timeline):
             yield show
         else:
 

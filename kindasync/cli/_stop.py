@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from kindasync.cli import _options
@@ -14,8 +16,9 @@ from kindasync.cli._running import run
 @_options.name
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
-def stop_cluster(settings: Settings, name: str, events_format: str | None, timings: bool) -> None:
+def stop_cluster(settings: Settings, name: str, events_format: str | None, timings: bool, timeline: Path | None) -> None:
     """Stop a cluster's nodes; "start" brings them back, with all that is in them. Nodes that do not run stay as they are.
 
     \b
@@ -23,7 +26,9 @@ def stop_cluster(settings: Settings, name: str, events_format: str | None, timin
     """
     from kindasync.cluster import stop
 
-    with listener(f'Stopping cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
+    with listener(
+        f'Stopping cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
+    ) as on_event:
         run(lambda: stop(name, on_event=on_event))
 
 
@@ -32,8 +37,9 @@ def stop_cluster(settings: Settings, name: str, events_format: str | None, timin
 @_options.wait
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
-def start_cluster(settings: Settings, name: str, wait_s: float, events_format: str | None, timings: bool) -> None:
+def start_cluster(settings: Settings, name: str, wait_s: float, events_format: str | None, timings: bool, timeline: Path | None) -> None:
     """Start a stopped cluster's nodes, and wait until all are Ready.
 
     \b
@@ -41,5 +47,7 @@ def start_cluster(settings: Settings, name: str, wait_s: float, events_format: s
     """
     from kindasync.cluster import start
 
-    with listener(f'Starting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
+    with listener(
+        f'Starting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
+    ) as on_event:
         run(lambda: start(name, wait_s=wait_s, on_event=on_event))

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from kindasync.events import Event, KubeadmPhase, ManifestApplied, Timed
+from kindasync.events import BuildStepEnded, Event, KubeadmPhase, ManifestApplied, Timed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stage of a node (or cluster, or build), `subject`; `until`: what ended it."""
+
+    subject: str
+    stage: str
+    until: str
+    began_s: float
+    took_s: float
+
+
+def spans(events: Iterable[Event]) -> list[Span]:
+    """The stages that ended, in the order in which they began."""
+    every = [
+        Span(
+            subject=event.node or event.cluster or event.stage,
+            stage=event.stage,
+            until=_until(event),
+            began_s=event.monotonic_s - event.duration_s,
+            took_s=event.duration_s,
+        )
+        for event in events
+        if isinstance(event, Timed)
+    ]
+    return sorted(every, key=lambda span: span.began_s)
+
+
+def _until(event: Timed) -> str:
+    match event:
+        case KubeadmPhase():
+            return event.phase
+        case ManifestApplied():
+            return event.manifest
+        case BuildStepEnded():
+            return event.step
+    return type(event).__name__
 
 
 def rows(events: Iterable[Event]) -> Iterator[tuple[str, ...]]:
     """Node (or cluster), stage and what ended it, when it began and how long it took; in the order in which they began."""
     yield "NODE", "STAGE", "UNTIL", "BEGAN", "TOOK"
-    timed = [event for event in events if isinstance(event, Timed)]
-    for event in sorted(timed, key=lambda event: event.monotonic_s - event.duration_s):
-        match event:
-            case KubeadmPhase():
-                until = event.phase
-            case ManifestApplied():
-                until = event.manifest
-            case _:
-                until = type(event).__name__
-        began_s = event.monotonic_s - event.duration_s
-        yield event.node or event.cluster, event.stage, until, f"{began_s:.2f} s", f"{event.duration_s:.2f} s"
+    for span in spans(events):
+        yield span.subject, span.stage, span.until, f"{span.began_s:.2f} s", f"{span.took_s:.2f} s"
