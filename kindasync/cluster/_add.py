@@ -24,6 +24,7 @@ from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join
 from kindasync.cluster._kept import read_kept
 from kindasync.cluster._limits import beyond_host
+from kindasync.cluster._loaded import give_loaded_images
 from kindasync.cluster._lookup import is_node, registries, role_of
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
@@ -62,7 +63,8 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: Clust
     node = wanted.nodes[0]
     if node.role is Role.CONTROL_PLANE:
         await _check_balancer(connection, cluster, found)
-    first = next(each for each in found.containers if role_of(each) is Role.CONTROL_PLANE)
+    control_planes = [each for each in found.containers if role_of(each) is Role.CONTROL_PLANE]
+    first = min(control_planes, key=lambda each: each.state != "running")
     engine = await system_info(connection)
     if problems := [*beyond_host(wanted, engine)]:
         raise ConfigInvalid(problems)
@@ -116,6 +118,8 @@ async def _add(
         node = plan.first
         async with living(run, container) as console:
             await provision_other(run, plan, node, container, console, contract, facts.engine, assembly)
+            with run.step("give it the images that were loaded", node=node.name):
+                await give_loaded_images(run, first, container)
             await join(run, node, container, assembly)
             if role is Role.CONTROL_PLANE:
                 with run.step("tell the balancer", node=node.name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import anyio
 
 from kindasync.docker._engine import Call, Connection, required
 from kindasync.docker._frames import STDERR, demultiplexed
-from kindasync.errors import ApiError, ConnectionLost, EngineError, one_error
+from kindasync.errors import ApiError, ConnectionLost, EngineError, ExecFailed, one_error
 from kindasync.transport._source import end
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ async def container_exec(
         "Env": [f"{name}={value}" for name, value in (env or {}).items()],
         "WorkingDir": working_dir,
     }
-    call = Call("ContainerExec", "POST", f"/containers/{quote(container, safe='')}/exec", subject, json=create)
-    exec_id = str(required("ContainerExec", await connection.request_json(call), "Id"))
-    start = Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": False, "Tty": sizes is not None})
+    exec_id = await _created(connection, container, create)
+    start = _start(exec_id, subject, tty=sizes is not None)
     output = _Output(on_output, on_error, framed=sizes is None)
     if stdin is None and sizes is None:
         async with connection.stream(start) as reply:
@@ -105,6 +104,42 @@ async def container_exec(
     return ExecResult(
         exit_code=await _exit_code(connection, exec_id, subject), stdout=b"".join(output.stdout), stderr=b"".join(output.stderr)
     )
+
+
+@asynccontextmanager
+async def container_output(connection: Connection, container: str, argv: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """What `argv` (no shell) writes to stdout, piece by piece, and no faster than that is read.
+
+    Source: Docker Engine API, ContainerExec, ExecStart, ExecInspect.
+    Raises: as `container_exec`; and at the end of what is read ExecFailed for another exit code than 0.
+    Cancellation: as `container_exec`; so it is for a reader that ends early.
+    """
+    subject = f"container {container}"
+    exec_id = await _created(connection, container, {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)})
+    async with connection.stream(_start(exec_id, subject)) as reply:
+
+        async def stdout() -> AsyncIterator[bytes]:
+            errors: list[bytes] = []
+            async for stream, data in demultiplexed(reply.chunks()):
+                if stream == STDERR:
+                    errors.append(data)
+                else:
+                    yield data
+            result = ExecResult(exit_code=await _exit_code(connection, exec_id, subject), stdout=b"", stderr=b"".join(errors))
+            if result.exit_code:
+                raise ExecFailed(container, argv, result.exit_code, result.tail())
+
+        yield stdout()
+
+
+async def _created(connection: Connection, container: str, document: Mapping[str, object]) -> str:
+    """The ID of a new exec."""
+    call = Call("ContainerExec", "POST", f"/containers/{quote(container, safe='')}/exec", f"container {container}", json=document)
+    return str(required("ContainerExec", await connection.request_json(call), "Id"))
+
+
+def _start(exec_id: str, subject: str, *, tty: bool = False) -> Call:
+    return Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": False, "Tty": tty})
 
 
 class _Output:

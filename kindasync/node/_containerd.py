@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -14,7 +14,7 @@ import anyio
 
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
-from kindasync.docker.execs import ExecResult, container_exec
+from kindasync.docker.execs import ExecResult, container_exec, container_output
 from kindasync.errors import ExecFailed, KindasyncError
 
 CTR = ("ctr", "--namespace=k8s.io")
@@ -84,7 +84,7 @@ async def import_archive(connection: Connection, node: str, archive: AsyncIterat
     Shape: `digests`: an image without a name gets one of its digest.
     Raises: ExecFailed with containerd's words; ApiError for what is no archive; Conflict if the node does not run.
     """
-    containerd = containerd_from((await container_exec(connection, node, ["containerd", "config", "dump"])).text)
+    containerd = await _containerd_of(connection, node)
     directory = f"{containerd.root}/kindasync-load-{token_hex(4)}"  # on the disk of its store
     await run(connection, node, ["mkdir", directory])
     try:
@@ -94,6 +94,19 @@ async def import_archive(connection: Connection, node: str, archive: AsyncIterat
     finally:
         with anyio.move_on_after(10, shield=True), suppress(KindasyncError):
             await container_exec(connection, node, ["rm", "-rf", directory])
+
+
+@asynccontextmanager
+async def exported(connection: Connection, node: str, references: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """An archive of images that a node has with all their content, as it comes. Raises: ExecFailed with containerd's words; EngineError."""
+    containerd = await _containerd_of(connection, node)
+    argv = [*CTR, "images", "export", *(["--local"] if containerd.has_transfer else []), "-", *references]
+    async with container_output(connection, node, argv) as archive:
+        yield archive
+
+
+async def _containerd_of(connection: Connection, node: str) -> Containerd:
+    return containerd_from((await container_exec(connection, node, ["containerd", "config", "dump"])).text)
 
 
 async def run(connection: Connection, node: str, argv: Sequence[str], *, working_dir: str = "") -> ExecResult:

@@ -124,4 +124,10 @@ def _registry(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> Pr
     return ProgramResult(stdout=b"kindasync: registry ready\n", hangs=True, on_signal={"SIGTERM": ProgramResult(exit_code=2)})
 
 
-_PROGRAMS: dict[str, Program] = {**PROGRAMS, "haproxy": _haproxy, "kubeadm": _kubeadm, "registry": _registry}
+_PROGRAMS: dict[str, Program] = {
+    **PROGRAMS,
+    "ctr": lambda *_: ProgramResult(),
+    "haproxy": _haproxy,
+    "kubeadm": _kubeadm,
+    "registry": _registry,
+}

@@ -11,13 +11,15 @@ import pytest
 from kubernetes_asyncio.client import AppsV1Api, CoreV1Api, PolicyV1Api
 
 from kindasync import Cluster, NotReady
+from kindasync.cluster._load import normalised
 from kindasync.config import Role
 from kindasync.docker.containers import container_kill
 from kindasync.docker.volumes import volume_list
 from kindasync.errors import ClusterError
-from kindasync.events import BootSignalled, ContainerCreated, Event, NodeJoined, NodePaused, RuntimeReady
+from kindasync.events import BootSignalled, ContainerCreated, Event, NodeJoined, NodeLoaded, NodePaused, RuntimeReady
 from kindasync.node._etcd import member_list
-from tests.cluster.conftest import BUSYBOX, pod, pod_ends, pod_is, run_cli
+from tests.cluster.archives import REFERENCE
+from tests.cluster.conftest import BUSYBOX, pod, pod_ends, pod_is, run_cli, runs_everywhere
 from tests.cluster.test_restarts import containers_of, restart
 from tests.cluster.test_shapes import shape
 
@@ -96,6 +98,22 @@ async def volumes_of(cluster: Cluster) -> set[str]:
     mounted = {mount.name for container in await containers_of(cluster) for mount in container.mounts if mount.name}
     async with cluster.engine.connect() as connection:
         return mounted & {volume.name for volume in await volume_list(connection)}
+
+
+async def test_an_added_node_has_the_images_that_its_cluster_was_given(archive: Path, app: str) -> None:
+    """Preloaded, or loaded since: a pod that may not pull runs on it, too."""
+    config = [shape(1, 0), {"kind": "ClusterExtras", "apiVersion": "kindasync/v1alpha1", "preload": [str(archive)]}]
+    async with Cluster.running(config) as cluster:
+        await cluster.load_image(app)
+        told: list[Event] = []
+
+        await cluster.add_node(on_event=told.append)
+
+        (loaded,) = (event for event in told if isinstance(event, NodeLoaded))
+        assert {REFERENCE, normalised(app)} <= set(loaded.images)
+        whole = await Cluster.get(cluster.name)
+        await runs_everywhere(whole, REFERENCE, "preloaded")
+        await runs_everywhere(whole, app, "loaded")
 
 
 async def test_two_added_at_once_are_two_nodes(workers: Cluster) -> None:

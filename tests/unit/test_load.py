@@ -13,6 +13,7 @@ from kindasync import Cluster, ClusterNotFound
 from kindasync import events as told
 from kindasync.cli._main import main
 from kindasync.cluster._load import Held, names_to_give, normalised
+from kindasync.cluster._loaded import complete
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_stop
 from kindasync.docker.images import Image
@@ -24,20 +25,34 @@ from tests.unit.recording import Recording
 
 pytestmark = pytest.mark.anyio
 
-NODE, WORKER = "demo-control-plane", "demo-worker"
+NODE, WORKER, WORKER2 = "demo-control-plane", "demo-worker", "demo-worker2"
 CONFIG = b"root = '/store'\nversion = 4\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n"
 TWO_NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
 APP = FakeImage(reference="app:1", files={"/app": b"x" * 3_000_000})
 
 
+HEAD = "REF TYPE DIGEST STATUS SIZE UNPACKED \n"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+HELD = f"""{HEAD}\
+docker.io/library/app:1 {MANIFEST} sha256:01 complete (3/3) 25.6 MiB/25.6 MiB true
+docker.io/library/other:1 {MANIFEST} sha256:02 complete (3/3) 25.6 MiB/25.6 MiB true
+registry.k8s.io/pause:3.10.2 {MANIFEST} sha256:03 incomplete (1/2) 384.0 B/247.2 MiB true
+sha256:04 {MANIFEST} sha256:01 complete (3/3) 25.6 MiB/25.6 MiB true
+"""
+
+
 class Containerds:
-    """The containerd of each node, as far as loading goes. `imported`: the files of each archive; `has`: what crictl lists; `refuses`: nodes where imports fail."""
+    """The containerd of each node, as far as loading goes. `imported`: the files of each archive; `has`: what crictl lists;
+    `listing`: what ctr does; `refuses`: nodes where imports fail, and exports.
+    """
 
     def __init__(self) -> None:
         self.imported: dict[str, list[dict[str, bytes]]] = {}
         self.imports: list[Sequence[str]] = []
         self.tags: dict[str, list[Sequence[str]]] = {}
         self.has: dict[str, list[dict[str, Any]]] = {}
+        self.listing: dict[str, str] = {}
+        self.exports: list[tuple[str, Sequence[str]]] = []
         self.refuses: set[str] = set()
 
     def mkdir(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
@@ -60,8 +75,15 @@ class Containerds:
         return ProgramResult()
 
     def ctr(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        refused = ProgramResult(exit_code=1, stderr=b"ctr: no such content\n") if container.name in self.refuses else None
+        match argv[3]:
+            case "check":
+                return ProgramResult(stdout=self.listing.get(container.name, HEAD).encode())
+            case "export":
+                self.exports.append((container.name, argv[4:]))
+                return refused or ProgramResult(stdout=tar_of({"/index.json": b"exported"}))
         self.tags.setdefault(container.name, []).append(argv[2:])
-        return ProgramResult(exit_code=1 if container.name in self.refuses else 0)
+        return refused or ProgramResult()
 
     def crictl(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
         return ProgramResult(stdout=json.dumps({"images": self.has.get(container.name, [])}).encode())
@@ -331,3 +353,47 @@ def test_a_command_that_fails(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch,
 
     assert code == 1
     assert 'there is no cluster "demo"' in capsys.readouterr().err
+
+
+# -- a node that is added
+
+
+def test_what_was_loaded_is_there_whole() -> None:
+    """Pulled images, and those of the node image, are not; names that are IDs are containerd's own."""
+    assert complete(HELD) == {("docker.io/library/app:1", "sha256:01"), ("docker.io/library/other:1", "sha256:02")}
+    assert complete("") == complete(HEAD) == frozenset()
+
+
+async def test_an_added_node_gets_what_was_loaded(fake: FakeEngine, containerds: Containerds) -> None:
+    """From a control plane, in one stream, before it joins; but for what it has already, under the same name."""
+    containerds.listing = {NODE: HELD, WORKER2: f"{HEAD}docker.io/library/app:1 {MANIFEST} sha256:01 complete (3/3)"}
+    events = Recording()
+
+    await (await demo(fake)).add_node(on_event=events.keep)
+
+    assert containerds.exports == [(NODE, ["--local", "-", "docker.io/library/other:1"])]
+    assert containerds.imported == {WORKER2: [{"index.json": b"exported"}]}
+    (loaded,) = events.of(told.NodeLoaded)
+    assert (loaded.node, loaded.images) == (WORKER2, ("docker.io/library/other:1",))
+    assert events.index(loaded) < events.index(events.only(told.NodeJoined))
+
+
+async def test_an_added_node_where_nothing_was_loaded(fake: FakeEngine, containerds: Containerds) -> None:
+    """Is given nothing."""
+    await (await demo(fake)).add_node()
+
+    assert containerds.exports == containerds.imports == []
+
+
+@pytest.mark.parametrize("refuses", [NODE, WORKER2])
+async def test_a_node_that_cannot_have_what_was_loaded(fake: FakeEngine, containerds: Containerds, refuses: str) -> None:
+    """Is not added: its pods would not run. It is said whose fault it is."""
+    containerds.listing = {NODE: HELD}
+    containerds.refuses = {refuses}
+
+    with pytest.raises(StepFailed) as raised:
+        await (await demo(fake)).add_node()
+
+    assert ("no such content" if refuses == NODE else "no space left") in str(raised.value)
+    assert f"in node {refuses}" in str(raised.value)
+    assert set(fake.containers) == {NODE, WORKER}
