@@ -167,7 +167,8 @@ def arm64(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions of everything that pyproject allows."""
-    floors = [requirement.split(";")[0].split(",")[0].replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
+    requirements = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["otel"]]
+    floors = [requirement.split(";")[0].split(",")[0].replace(">=", "==") for requirement in requirements]
     session.install(*floors, *TEST)
     session.install("-e", ".", "--no-deps")
     session.run("pytest", *AT_ONCE, *WITHOUT_ENGINE, *session.posargs)

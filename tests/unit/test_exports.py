@@ -28,7 +28,7 @@ PUBLIC = [
 ]
 PACKAGES = [name for name in PUBLIC[1:] if hasattr(import_module(name), "__path__")]
 # Imported only by the operation that needs them: together they take half a second.
-HEAVY = ("aiohttp", "structlog", "kubernetes_asyncio", "pydantic", "click", "rich")
+HEAVY = ("aiohttp", "structlog", "kubernetes_asyncio", "pydantic", "click", "rich", "opentelemetry")
 
 
 def order(name: str) -> tuple[int, str]:
@@ -110,6 +110,7 @@ REFERENCE = [  # the modules that docs/reference is about
     "kindasync.errors",
     "kindasync.events",
     "kindasync.kubeconfig",
+    "kindasync.otel",
     "kindasync.pytest_plugin",
     "kindasync.sync",
     "kindasync.testing",

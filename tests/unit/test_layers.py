@@ -24,6 +24,7 @@ ALLOWED = {
     "sync": {"_facade", "node", "cluster"},
     "pytest_plugin": {"_facade", "cluster"},
     "pytest_kind": {"_facade", "cluster", "pytest_plugin"},
+    "otel": set(),
     "errors": set(),
     "events": set(),
     "versions": set(),
