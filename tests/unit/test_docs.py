@@ -79,7 +79,7 @@ PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python")]
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.stem}-{number}" for number, (page, _) in enumerate(PYTHON)])
 def test_python_compiles(page: Path, block: str) -> None:
-    """Also what awaits outside a function; `nox -s docs` has mypy read them all."""
+    """Also what awaits outside a function; `nox -s docs` has mypy read them all, strictly."""
     module(block)
 
 
