@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import click
 import pytest
 import yaml
 
 from kindasync.cli._main import cli, respelled, split_passed_on, split_settings
+from kindasync.testing import FakeEngine
 from tests.pages import PAGES, README, ROOT, blocks, module, scripts
 from tests.unit.test_exports import REFERENCE
 
@@ -81,6 +84,21 @@ PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python")]
 def test_python_compiles(page: Path, block: str) -> None:
     """Also what awaits outside a function; `nox -s docs` has mypy read them all, strictly."""
     module(block)
+
+
+def test_many_clusters_are_made_as_the_page_says(
+    fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first block runs to its end: nothing has failed, and nothing is left."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    names: dict[str, Any] = {}
+    exec(module(blocks(ROOT / "docs/many.md", "python")[0]), names)
+
+    anyio.run(names["work"])
+
+    assert capsys.readouterr().out == ""
+    assert fake.requests_of("ContainerStart")
+    assert fake.containers == {}
 
 
 def test_the_readme_is_short_and_its_links_lead_to_pages() -> None:
