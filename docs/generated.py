@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import click
-
 from kindasync import errors
 from kindasync.cli._main import cli
+from kindasync.cli._man import contexts
 from kindasync.docker._hints import _TABLE as REFUSALS
 from kindasync.errors import KindasyncError
 
@@ -55,16 +54,10 @@ def refusals() -> Iterator[str]:
             yield f"| {'; '.join(row.fragments)} | {row.hint} |".replace("`", r"\`")
 
 
-def commands(command: click.Command = cli, parent: click.Context | None = None) -> Iterator[str]:
+def commands() -> Iterator[str]:
     """The help of every command, as `--help` prints it."""
-    name = command.name if parent else "kindasync"
-    with click.Context(command, info_name=name, parent=parent, terminal_width=100, **command.context_settings) as context:
+    for context in contexts(cli, "kindasync"):
         yield f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n"
-        if isinstance(command, click.Group):
-            for each in command.list_commands(context):
-                found = command.get_command(context, each)
-                assert found
-                yield from commands(found, context)
 
 
 def pytest_options() -> Iterator[str]:

@@ -206,10 +206,22 @@ def build() -> None:
 
 @click.command("help")
 @click.argument("names", metavar="[COMMAND]...", nargs=-1)
+@click.option("--man", is_flag=True, help="Print the manual page of all commands instead, for man.")
 @click.pass_context
-def show_help(context: click.Context, names: tuple[str, ...]) -> None:
-    """Print the help of a command."""
+def show_help(context: click.Context, names: tuple[str, ...], man: bool) -> None:
+    """Print the help of a command.
+
+    \b
+    kindasync help create cluster
+    kindasync help --man > ~/.local/share/man/man1/kindasync.1
+    """
     root = context.find_root()
+    if man:
+        from kindasync import __version__
+        from kindasync.cli._man import man_page
+
+        click.echo(man_page(root.command, root.info_name or "kindasync", __version__), nl=False)
+        return
     root.command.main([*names, "--help"], prog_name=root.info_name, standalone_mode=False, obj=root.obj)
 
 
