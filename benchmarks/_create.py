@@ -23,7 +23,8 @@ from benchmarks import _machine
 from benchmarks._client import SAMPLE_S, Client
 from benchmarks._programs import KINDASYNC, Program, Shape, default_image, programs
 from benchmarks._records import Record, write
-from benchmarks._watcher import USABLE, Watcher, containers, used
+from benchmarks._watcher import POLL_S, USABLE, Watcher, containers, used
+from kindasync.errors import leaves
 
 SOCKET = "/var/run/docker.sock"
 DEADLINE_S = 600
@@ -67,7 +68,7 @@ async def observe(program: Program, clusters: Sequence[str], *, dns: bool) -> Re
             subprocess.run(program.delete, check=True, capture_output=True)
             record["delete_s"] = round(time.monotonic() - began, 3)
         except (ExceptionGroup, RuntimeError, subprocess.CalledProcessError, TimeoutError) as error:
-            record["error"] = "\n".join(map(str, error.exceptions if isinstance(error, ExceptionGroup) else [error])) or repr(error)
+            record["error"] = "; ".join(str(each) or repr(each) for each in leaves(error))
         finally:
             for cluster in clusters:
                 if await containers(engine, cluster):
@@ -78,7 +79,7 @@ async def observe(program: Program, clusters: Sequence[str], *, dns: bool) -> Re
 
 async def _create(engine: aiohttp.ClientSession, program: Program, clusters: Sequence[str], record: Record, *, dns: bool) -> None:
     began, began_at, busy_s = time.monotonic(), time.time(), _machine.busy_s()
-    watchers = [Watcher(engine, cluster, program.nodes, began) for cluster in clusters]
+    watchers = [Watcher(engine, each, program.nodes, began=began, poll_s=POLL_S * len(clusters)) for each in clusters]
     clients = [Client(argv, env) for argv, env in program.create]
 
     async def sample() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-POLL_S = 0.05
+POLL_S = 0.05  # with one cluster; with several, each is asked that much more rarely
 USABLE = ("ready", "account", "scheduled")
 
 
@@ -27,13 +27,14 @@ class Watcher:
     exists; `scheduled`: a pod that had to be placed was placed; `dns`: the DNS pods are Ready. Usable is what `ready`, `account` and `scheduled` make.
     """
 
-    def __init__(self, engine: aiohttp.ClientSession, cluster: str, nodes: int, began: float) -> None:
+    def __init__(self, engine: aiohttp.ClientSession, cluster: str, nodes: int, *, began: float, poll_s: float) -> None:
         self.marks: dict[str, float] = {}
         self._engine = engine
         self._control_plane = f"{cluster}-control-plane"
         self._cluster = cluster
         self._nodes = nodes
         self._began = began
+        self._poll_s = poll_s
         self._server = ""
         self._context: ssl.SSLContext | None = None
 
@@ -68,7 +69,7 @@ class Watcher:
                         return
             except (aiohttp.ClientError, OSError):
                 pass
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
 
     async def _admin_conf(self) -> Any:
         while True:
@@ -78,7 +79,7 @@ class Watcher:
                         file = tar.extractfile("admin.conf")
                         assert file is not None
                         return yaml.safe_load(file.read())
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
 
     async def _address(self) -> str:
         names = (f"{self._cluster}-external-load-balancer", self._control_plane)
@@ -88,7 +89,7 @@ class Watcher:
                     ports = (await reply.json()).get("NetworkSettings", {}).get("Ports", {}) if reply.status == 200 else {}
                     if ports.get("6443/tcp"):
                         return f"https://127.0.0.1:{ports['6443/tcp'][0]['HostPort']}"
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_s)
 
 
 async def containers(engine: aiohttp.ClientSession, cluster: str) -> list[str]:
