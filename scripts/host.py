@@ -115,7 +115,7 @@ async def without_tools(tools: Sequence[Change]) -> list[str]:
         async with Engine.of(None).connect() as connection:
             for image in (base_image, go_image):
                 say(f"building in a container of {image}")
-                await pull_missing(connection, image)
+                await pull_missing(connection, image, on_line=say)
         return ["--base-image", base_image, "--go-image", go_image]
     except (ApiError, StreamFailed) as error:
         if os.geteuid() == 0 and shutil.which("apt-get"):

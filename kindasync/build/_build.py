@@ -58,7 +58,8 @@ def dry_run_text(options: Options, *, default_architecture: str) -> str:
 async def build(options: Options, *, engine: Engine | str | None = None, on_event: Callback | Bus | None = None) -> str:
     """Build the node image, unless one with the same inputs is in the Engine; its reference.
 
-    Raises: BuildFailed with the last lines of the step that failed; EngineError; KindasyncError for what cannot be built here.
+    Raises: BuildFailed for a step, with the last lines that it printed, or what the Engine or this machine had against it; EngineError
+    beside the steps; KindasyncError for what cannot be built here, and for an `output` that cannot be written.
     Cancellation: ends running programs and containers; steps that ended stay in the cache.
     """
     from kindasync.errors import one_error
@@ -82,13 +83,21 @@ async def _build(options: Options, connection: Connection, bus: Bus) -> str:
         builder = Builder(connection, plan, cache, bus, Images(base=options.base_image, go=options.go_image), anew=options.force)
         archive = await builder.build()
         if options.output:
-            await anyio.to_thread.run_sync(shutil.copyfile, archive, options.output)
+            await _copy(archive, options.output)
         if options.force or not await find_built(connection, plan):
             await load(connection, archive, plan)
     if options.push:
         await image_tag(connection, plan.reference, options.push)
         await image_push(connection, options.push, auth=stored_auth(options.push))
     return plan.reference
+
+
+async def _copy(archive: Path, output: Path) -> None:
+    try:
+        await anyio.to_thread.run_sync(shutil.copyfile, archive, output)
+    except OSError as error:
+        hint = "see that its directory is there, writable, and has room; the image is built: the same again only writes it"
+        raise KindasyncError(f"cannot write {output}", why=error.strerror or str(error), hint=hint) from error
 
 
 def _cache_dir() -> Path:

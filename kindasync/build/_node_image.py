@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from kindasync.build._store import CLEANUP_S, make_store, pieces
 from kindasync.build._workshop import Here, InContainer, OnLine, Workshop
 from kindasync.docker import Connection
 from kindasync.docker.images import image_list, image_load, image_remove, image_tag
-from kindasync.errors import BuildFailed, Conflict
+from kindasync.errors import BuildFailed, Conflict, EngineError
 from kindasync.events import BuildOutput, BuildStepEnded, BuildStepStarted, Bus
 
 _READABLE = {
@@ -34,6 +35,7 @@ _READABLE = {
 }
 _PROGRAMS = ("containerd", "storage", "registry", "kube")
 _FROM_DEBIAN = ("debian", "base", "node")
+NEEDS_GB = 3  # of the cache, while a node image is built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +74,20 @@ class Builder:
     async def _step(self, name: str, make: Callable[[Path, OnLine], Awaitable[None]]) -> None:
         """Have `make` make the entry of a step, unless it is in the cache."""
         readable, key, began = _READABLE[name], self._plan.keys[name], self._bus.elapsed_s()
-        cached = self._cache.has(name, key) and not (self._anew and name in _FROM_DEBIAN)
-        if not cached:
-            self._bus.emit(BuildStepStarted(step=readable))
-            count = 0
+        with _named(f"build {readable}", self._cache.root):
+            cached = self._cache.has(name, key) and not (self._anew and name in _FROM_DEBIAN)
+            if not cached:
+                self._bus.emit(BuildStepStarted(step=readable))
+                count = 0
 
-            def on_line(line: str) -> None:
-                nonlocal count
-                count += 1
-                self._bus.emit(BuildOutput(subject=readable, line=line, current=count, unit="lines"))
+                def on_line(line: str) -> None:
+                    nonlocal count
+                    count += 1
+                    self._bus.emit(BuildOutput(subject=readable, line=line, current=count, unit="lines"))
 
-            with self._cache.scratch(name) as scratch:
-                await make(scratch, on_line)
-                self._cache.store(scratch, name, key)
+                with self._cache.scratch(name) as scratch:
+                    await make(scratch, on_line)
+                    self._cache.store(scratch, name, key)
         self._bus.emit(BuildStepEnded(step=readable, duration_s=self._bus.elapsed_s() - began, cached=cached))
 
     def _made(self, name: str) -> Path:
@@ -97,7 +100,9 @@ class Builder:
             hook = f"'{sources}/base/customize' \"$1\" '{sources}/base' '{plugins}'"
             await make_root(pins.debian_suite, pins.debian_packages, out, architecture=pins.architecture.name, hook=hook, on_line=on_line)
             return
-        async with InContainer.opened(self._connection, self._images.base, sources, labels={"kindasync.build": "debian"}) as workshop:
+        async with InContainer.opened(
+            self._connection, self._images.base, sources, labels={"kindasync.build": "debian"}, on_line=on_line
+        ) as workshop:
             argv = ["{sources}/base/install", " ".join(pins.debian_packages), plugins]
             await workshop.run("install the base's packages", argv, env={}, on_line=on_line)
             await workshop.take_root(out)
@@ -116,7 +121,9 @@ class Builder:
     async def _workshop(self, out: Path, on_line: OnLine) -> AsyncIterator[tuple[Workshop, dict[str, str]]]:
         sources = self._plan.sources
         if self._images.go:
-            async with InContainer.opened(self._connection, self._images.go, sources, labels={"kindasync.build": "go"}) as workshop:
+            async with InContainer.opened(
+                self._connection, self._images.go, sources, labels={"kindasync.build": "go"}, on_line=on_line
+            ) as workshop:
                 yield workshop, {"GOTOOLCHAIN": "auto"}  # Go's images say "local": they would not fetch the patch that a go.mod asks for
         else:
             if not shutil.which(self._plan.pins.architecture.cc):
@@ -193,6 +200,23 @@ class Builder:
 
     async def _layers(self, *paths: Path) -> tuple[Layer, ...]:
         return tuple([await anyio.to_thread.run_sync(Layer.of, path) for path in paths])
+
+
+@contextmanager
+def _named(step: str, cache: Path) -> Iterator[None]:
+    """Name the step in what the Engine refuses in it, and in what this machine does: a full disk, first of all."""
+    try:
+        yield
+    except EngineError as error:
+        raise BuildFailed(step, f"{error.what}: {error.why}" if error.why else error.what, error.evidence, hint=error.hint) from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = (
+            f"free some {NEEDS_GB} GB where the cache is, {cache}, or have it elsewhere (XDG_CACHE_HOME)"
+            if full
+            else f"see that this user may read what is built from, and write in the cache, {cache}"
+        )
+        raise BuildFailed(step, str(error), "", hint=f"{hint}; the same again goes on with this step") from error
 
 
 async def find_built(connection: Connection, plan: Plan) -> str | None:

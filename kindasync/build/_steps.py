@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,8 +151,9 @@ class Cache:
         """Remove what no build has used for KEEP_UNUSED_S."""
         now = time.time() if now is None else now
         for path in self.root.iterdir() if self.root.exists() else ():
-            if now - path.stat().st_mtime > KEEP_UNUSED_S:
-                _discard(path)
+            with suppress(FileNotFoundError):  # another build's, which has ended since
+                if now - path.stat().st_mtime > KEEP_UNUSED_S:
+                    _discard(path)
 
 
 def _discard(path: Path) -> None:

@@ -19,29 +19,19 @@ from anyio.abc import Process
 
 from kindasync.build._oci import LayerWriter, names_under
 from kindasync.docker import Connection
-from kindasync.docker._client_config import stored_auth
+from kindasync.docker._client_config import stored_auth, stored_proxies
 from kindasync.docker.archives import get_archive, put_archive
 from kindasync.docker.containers import ContainerSpec, container_create, container_export, container_remove, container_start
 from kindasync.docker.execs import container_exec
-from kindasync.docker.images import image_create, image_inspect
+from kindasync.docker.images import ImageProgress, image_create, image_inspect
 from kindasync.errors import BuildFailed, NotFound
+from kindasync.proxy import node_env, proxies
 
 OnLine = Callable[[str], None]
 TAIL_LINES = 30
 CLEANUP_S = 60
-# What tells Go and apt how to reach their registries; a container gets it from us.
-_REGISTRY_VARIABLES = (
-    "GOPROXY",
-    "GOSUMDB",
-    "GONOSUMDB",
-    "GOPRIVATE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-)
+# What tells Go how to reach its registries; a container gets it from us.
+_GO_VARIABLES = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE")
 
 
 class Workshop(Protocol):
@@ -126,12 +116,21 @@ class InContainer:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, connection: Connection, image: str, sources: Path, *, labels: Mapping[str, str]) -> AsyncIterator[InContainer]:
+    async def opened(
+        cls, connection: Connection, image: str, sources: Path, *, labels: Mapping[str, str], on_line: OnLine
+    ) -> AsyncIterator[InContainer]:
         """A container of `image`, pulled if it is not there, for as long as the context is open. The image needs a shell, no entrypoint."""
-        await pull_missing(connection, image)
-        env = {name: os.environ[name] for name in _REGISTRY_VARIABLES if os.environ.get(name)}
-        # The host's network: builds need nothing but to reach registries, as this machine does.
-        spec = ContainerSpec(image=image, entrypoint=("sleep", "infinity"), cmd=(), labels=labels, env=env, init=True, network_mode="host")
+        await pull_missing(connection, image, on_line=on_line)
+        env = container_env(os.environ, stored_proxies(connection.engine.url))
+        spec = ContainerSpec(
+            image=image,
+            entrypoint=("sleep", "infinity"),
+            cmd=(),
+            labels=labels,
+            env=env,
+            init=False,  # Docker's init would be a file of the root that is taken
+            network_mode="host",  # builds need nothing but to reach registries, as this machine does
+        )
         container = await container_create(connection, "", spec)
         try:
             await container_start(connection, container, subject=f"a container of {image}")
@@ -162,12 +161,24 @@ class InContainer:
         await anyio.to_thread.run_sync(_unpack, archive, out)
 
 
-async def pull_missing(connection: Connection, image: str) -> None:
+def container_env(env: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """How programs in a container reach registries, as this machine's do: Go's own settings, and the proxies that count."""
+    go = {name: env[name] for name in _GO_VARIABLES if env.get(name)}
+    return go | node_env(proxies(env, stored), subnets=(), nodes=())
+
+
+async def pull_missing(connection: Connection, image: str, *, on_line: OnLine) -> None:
     """Pull an image, unless it is there. Raises: ApiError or StreamFailed if it cannot be pulled."""
+
+    def report(progress: ImageProgress) -> None:
+        if progress.current is None:  # not of each piece
+            on_line(f"{progress.layer}: {progress.status}" if progress.layer else progress.status)
+
     try:
         await image_inspect(connection, image)
     except NotFound:
-        await image_create(connection, image, auth=stored_auth(image))
+        on_line(f"pulling {image}")
+        await image_create(connection, image, auth=stored_auth(image), report=report)
 
 
 async def write_pieces(path: Path, pieces: AsyncIterator[bytes]) -> None:

@@ -78,6 +78,16 @@ def test_what_no_build_has_used_for_two_weeks_is_forgotten(cache: Cache) -> None
     assert [path.name for path in cache.root.iterdir()] == ["base-asked-for"]
 
 
+def test_what_another_build_has_removed_is_no_failure(cache: Cache) -> None:
+    """Between the look at the directory and the one at its entry; here a link to nothing is such an entry."""
+    cache.root.mkdir(parents=True)
+    (cache.root / ".kube.ended").symlink_to("nothing")
+
+    cache.forget_unused()
+
+    assert [path.name for path in cache.root.iterdir()] == [".kube.ended"]
+
+
 @pytest.mark.anyio
 async def test_a_base_from_the_cache_serves_when_its_second_layer_is_forgotten(cache: Cache) -> None:
     """The layer is made again, the same, from the programs that every build has asked for."""
