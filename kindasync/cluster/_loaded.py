@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import anyio
+
 from kindasync.cluster._load import Failures, Load, spread
 from kindasync.cluster._run import Run
-from kindasync.docker import Connection
 from kindasync.docker.containers import Container
 from kindasync.errors import one_error
 from kindasync.node._containerd import CTR, exported
@@ -13,7 +14,17 @@ from kindasync.node._containerd import run as run_program
 
 async def give_loaded_images(run: Run, source: Container, node: Container) -> None:
     """Load into a node what `source` was given, in one stream from one to the other. Raises: StepFailed; EngineError."""
-    missing = await _loaded(run.connection, source) - await _loaded(run.connection, node)
+    there: dict[str, frozenset[tuple[str, str]]] = {}
+
+    async def look(each: Container) -> None:
+        listed = await run_program(run.connection, each.name, [*CTR, "images", "check"])
+        there[each.name] = complete(listed.text)
+
+    with one_error():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look, source)
+            tasks.start_soon(look, node)
+    missing = there[source.name] - there[node.name]
     if not missing:
         return
     references = tuple(sorted(reference for reference, _ in missing))
@@ -23,16 +34,11 @@ async def give_loaded_images(run: Run, source: Container, node: Container) -> No
         cluster=run.cluster,
         subject=f"the images of {source.name}",
         images=references,
-        digests=True,
     )
     failures = Failures(load)
     with one_error():
         await spread(load, exported(run.connection, source.name, references), [node], failures)
     failures.end()
-
-
-async def _loaded(connection: Connection, node: Container) -> frozenset[tuple[str, str]]:
-    return complete((await run_program(connection, node.name, [*CTR, "images", "check"])).text)
 
 
 def complete(listing: str) -> frozenset[tuple[str, str]]:
