@@ -244,6 +244,13 @@ class ClusterNotFound(ClusterError):
     """
 
 
+class PoolEmpty(ClusterError):
+    """No cluster is parked in the pool.
+
+    Try: `kindasync pool fill POOL --size N`, or a cluster that is made now: `kindasync create cluster`.
+    """
+
+
 class StepFailed(ClusterError):
     """One step of an operation failed, in one node or several.
 

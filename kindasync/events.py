@@ -249,6 +249,22 @@ class ClusterStopped(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterParked(Timed):
+    """All containers of a cluster are frozen: it can be claimed from `pool`. `duration_s`: from when it was ready."""
+
+    stage: ClassVar[str] = "pool"
+    pool: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterClaimed(Timed):
+    """A cluster that was parked in `pool` can be used, and nobody else gets it. `duration_s`: the whole claim."""
+
+    stage: ClassVar[str] = "pool"
+    pool: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicyNotEnforced(Event):
     """The cluster's pod network takes NetworkPolicy objects and does nothing about them: pods reach each other all the same. `message` says it to people."""
 

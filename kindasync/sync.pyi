@@ -9,6 +9,7 @@ from kindasync import cluster, node
 from kindasync.cluster._apply import Manifest
 from kindasync.cluster._cluster import AnyNode, Objects
 from kindasync.cluster._conditions import Predicate
+from kindasync.cluster._pool import Pool
 from kindasync.cluster._requests import AnyConfig
 from kindasync.cluster._run import Hook
 from kindasync.config import Role
@@ -94,6 +95,27 @@ class Cluster:
         retain: bool = ...,
         engine: Engine | str | None = ...,
     ) -> builtins.list[Cluster | KindasyncError]: ...
+    @classmethod
+    def claim(
+        cls, pool: str = ..., *, wait_s: float = ..., on_event: Callback | Bus | None = ..., engine: Engine | str | None = ...
+    ) -> Cluster: ...
+    @classmethod
+    def fill_pool(
+        cls,
+        pool: str = ...,
+        *,
+        size: int,
+        config: AnyConfig | None = ...,
+        image: str = ...,
+        wait_s: float | None = ...,
+        limit: int | None = ...,
+        on_event: Callback | Bus | None = ...,
+        engine: Engine | str | None = ...,
+    ) -> builtins.list[str]: ...
+    @staticmethod
+    def pools(*, engine: Engine | str | None = ...) -> builtins.list[Pool]: ...
+    @staticmethod
+    def delete_pool(pool: str = ..., *, on_event: Callback | Bus | None = ..., engine: Engine | str | None = ...) -> builtins.list[str]: ...
     @classmethod
     def get(cls, name: str, *, engine: Engine | str | None = ...) -> Cluster: ...
     @staticmethod

@@ -57,6 +57,10 @@ def describe(event: events.Event) -> str | None:
             return "stopped"
         case events.ClusterStopped():
             return f'stopped cluster "{event.cluster}" in {event.duration_s:.1f} s'
+        case events.ClusterParked():
+            return f'parked in pool "{event.pool}"'
+        case events.ClusterClaimed():
+            return f'claimed cluster "{event.cluster}" in {event.duration_s:.1f} s'
         case events.StepFailed():
             return f"failed to {event.step}"
         case events.RolledBack():

@@ -127,6 +127,7 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "kubectl": "_exec:kubectl",
         "build": "_main:build",
         "config": "_main:config",
+        "pool": "_main:pool",
         "doctor": "_doctor:doctor",
         "gc": "_gc:gc",
         "version": "_version:version",
@@ -197,6 +198,11 @@ def add() -> None:
 @click.group(cls=LazyGroup, lazy={"node": "_nodes:remove_node"})
 def remove() -> None:
     """Remove a node from a cluster."""
+
+
+@click.group(cls=LazyGroup, lazy={"fill": "_pool:fill", "claim": "_pool:claim", "get": "_pool:get", "delete": "_pool:delete"})
+def pool() -> None:
+    """Clusters that are made in advance, and frozen until they are claimed."""
 
 
 @click.group(cls=LazyGroup, lazy={"node-image": "_build:build_node_image"})

@@ -36,6 +36,19 @@ name = click.option(
     show_default=True,
     help="The cluster's name (environment: KIND_CLUSTER_NAME).",
 )
+config = click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    help='A configuration (kind.x-k8s.io/v1alpha4, and kindasync/v1alpha1 beside it: see kindasync config schema); "-" reads stdin.',
+)
+image = click.option("--image", default="", help="The node image for all nodes, instead of the configuration's or the default.")
+create_wait = click.option(
+    "--wait",
+    "wait_s",
+    type=Duration(),
+    help="How long to wait until the cluster is ready; 0s: not at all. Wins over the configuration's. [default: 2m]",
+)
 kubeconfig = click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -149,7 +149,14 @@ class _Live:
                     if row.ended_s is None:  # such as the balancer, of which nothing more is told
                         self._put(name, row.text, mark="✓", ended=now)
                 self._put(event.cluster, describe(event) or "", mark="✓", ended=now)
-            case events.NodeLoaded() | events.NodeRemoved() | events.ClusterDeleted() | events.RolledBack():
+            case (
+                events.NodeLoaded()
+                | events.ClusterParked()
+                | events.ClusterClaimed()
+                | events.NodeRemoved()
+                | events.ClusterDeleted()
+                | events.RolledBack()
+            ):
                 self._put(event.node or event.cluster, describe(event) or "", mark="✓", ended=now)
             case _:
                 text, name = describe(event) or "", event.node or event.cluster

@@ -18,7 +18,6 @@ from kindasync.cluster._claim import start_node
 from kindasync.cluster._create import ROLLBACK_S
 from kindasync.cluster._delete import kubeconfig_dirs
 from kindasync.cluster._facts import plan_facts
-from kindasync.cluster._finished import finish
 from kindasync.cluster._get import Found, get
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join
@@ -26,6 +25,7 @@ from kindasync.cluster._kept import read_kept
 from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._loaded import give_loaded_images
 from kindasync.cluster._lookup import is_node, registries, role_of
+from kindasync.cluster._marks import Mark, put_marks
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
 from kindasync.cluster._provision import living, provision_other, read_authority
@@ -90,7 +90,7 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: Clust
         try:
             with one_error():
                 container = await _add(run, api, first, config, facts, chosen.contract, nodes)
-                await finish(run, [container])
+                await put_marks(connection, cluster, [container], Mark.FINISHED)
                 return container
         except BaseException as error:
             await carried_through(partial(_roll_back, run, api, found.containers, error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kindasync.cluster._requests import DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
+from kindasync.cluster._requests import DEFAULT_POOL, DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
 from kindasync.config import Role
 from kindasync.config._rules import name_problems
 from kindasync.docker._engine import Engine, carried_through
-from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind, one_error
+from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind, PoolEmpty, one_error
 from kindasync.events import Bus, Callback
 from kindasync.kubeconfig import for_cluster
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from kindasync.cluster._apply import Manifest
     from kindasync.cluster._conditions import Predicate
     from kindasync.cluster._leftovers import Leftover
+    from kindasync.cluster._pool import Pool
     from kindasync.cluster._run import Hook, Request
+    from kindasync.docker import Connection
     from kindasync.docker.containers import Container
     from kindasync.docker.execs import ExecResult
     from kindasync.node import Node
@@ -154,6 +156,112 @@ class Cluster:
                 await _take_all_back(error, [each for each in results.values() if isinstance(each, Cluster)])
             raise
         return [results[index] for index in range(len(requests))]
+
+    @classmethod
+    async def claim(
+        cls,
+        pool: str = DEFAULT_POOL,
+        *,
+        wait_s: float = DEFAULT_WAIT_S,
+        on_event: Callback | Bus | None = None,
+        engine: Engine | str | None = None,
+    ) -> Cluster:
+        """Take a cluster that is parked in a pool, and return it when its API answers and its nodes are Ready (`wait_s` 0: at once): in about a second.
+
+        It is nobody else's, whoever claims at the same time, in whatever process; its name, keys and port are its own. It is deleted as any other.
+        Raises: PoolEmpty; NotReady; StepFailed; EngineError. Cancellation: a cluster that was taken is deleted; so it is for any error.
+        """
+        from kindasync.cluster import _pool
+        from kindasync.cluster._leftovers import cluster_of
+
+        taken = None
+        try:
+            async with _operation(engine, on_event) as (connection, bus):
+                taken = await _pool.take(connection, pool)
+                found = await _pool.thaw(connection, bus, taken, wait_s=wait_s)
+        except BaseException as error:
+            if taken:
+                await take_back(error, cluster_of(taken), connection.engine)
+            raise
+        return cls._of(connection.engine, cluster_of(taken), found.kubeconfig, found.kubeconfig_path, found.containers)
+
+    @classmethod
+    async def fill_pool(
+        cls,
+        pool: str = DEFAULT_POOL,
+        *,
+        size: int,
+        config: AnyConfig | None = None,
+        image: str = "",
+        wait_s: float | None = None,
+        limit: int | None = None,
+        on_event: Callback | Bus | None = None,
+        engine: Engine | str | None = None,
+    ) -> list[str]:
+        """Create clusters and park them, frozen, until there are `size` of them to be claimed; the names of the new ones.
+
+        Shape: `config` and `image` as for `create`, but that names are made up; `wait_s` also until DNS answers; at most `limit` are
+        created at the same time (None: as many as the Engine's host has processors). A parked cluster takes memory, and no processor.
+        Raises: ClusterError for no name of a pool, or if its parked clusters are of another configuration; what `create` raises, when
+        those that were being created are removed. Cancellation: the same. What is parked stays.
+        """
+        from kindasync.cluster import _pool
+        from kindasync.docker.system import system_info
+
+        request = _pool.request_of_pool(pool, config, size=size, limit=limit, image=image, wait_s=wait_s)
+        parked: list[str] = []
+
+        async def fill(connection: Connection, bus: Bus, limiter: anyio.CapacityLimiter) -> None:
+            async with limiter:
+                cluster = await cls._create(_pool.another(request), bus, engine)
+                try:
+                    await _pool.park(connection, bus, pool, cluster.name, cluster.kubeconfig, wait_s=request.wait_s or DEFAULT_WAIT_S)
+                except BaseException as error:
+                    await take_back(error, cluster.name, cluster.engine)
+                    raise
+                parked.append(cluster.name)
+
+        async with _operation(engine, on_event) as (connection, bus):
+            lacking = await _pool.lacking(connection, request, size)
+            limiter = anyio.CapacityLimiter(limit or max(1, (await system_info(connection)).cpus))
+            async with anyio.create_task_group() as tasks:
+                for _ in range(lacking):
+                    tasks.start_soon(fill, connection, bus, limiter)
+        return parked
+
+    @staticmethod
+    async def pools(*, engine: Engine | str | None = None) -> list[Pool]:
+        """All pools of which the Engine has clusters, by name. Raises: EngineError."""
+        from kindasync.cluster import _pool
+
+        async with _operation(engine, None) as (connection, _):
+            return await _pool.pools(connection)
+
+    @staticmethod
+    async def delete_pool(
+        pool: str = DEFAULT_POOL, *, on_event: Callback | Bus | None = None, engine: Engine | str | None = None
+    ) -> list[str]:
+        """Delete the clusters of a pool but for those that are claimed, or being made; their names. Nothing if there are none.
+
+        Raises: LeftBehind with what could not be removed; EngineError. Cancellation: when what was begun is deleted; the same again goes on.
+        """
+        from kindasync.cluster import _pool
+        from kindasync.cluster._leftovers import cluster_of
+
+        deleted: list[str] = []
+
+        async def remove(connection: Connection, bus: Bus, name: str = "") -> None:
+            with suppress(PoolEmpty):  # somebody has claimed the last one
+                name = name or cluster_of(await _pool.take(connection, pool))
+                await carried_through(partial(delete, name, engine=connection.engine, on_event=bus))
+                deleted.append(name)
+
+        async with _operation(engine, on_event) as (connection, bus):
+            parked, unclaimable = await _pool.removable(connection, pool)
+            async with anyio.create_task_group() as tasks:
+                for name in (*("" for _ in parked), *unclaimable):
+                    tasks.start_soon(remove, connection, bus, name)
+        return deleted
 
     @classmethod
     async def get(cls, name: str, *, engine: Engine | str | None = None) -> Cluster:

@@ -19,11 +19,11 @@ from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._doctor import diagnose
 from kindasync.cluster._facts import plan_facts, private_dir, shares_files
-from kindasync.cluster._finished import finish
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join_node
 from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._lookup import api_server, members
+from kindasync.cluster._marks import Mark, put_marks
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import check_families, ensure_network, network_name
 from kindasync.cluster._provision import living, provision_first
@@ -94,7 +94,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
         path = _state.write_kubeconfig(private_dir(engine.engine_id, run.cluster), dict(kubeconfig))
     containers = await members(run.connection, run.cluster)
     if not run.request.scoped:
-        await finish(run, containers)
+        await put_marks(run.connection, run.cluster, containers, Mark.FINISHED)
     if run.request.wait_s > 0:
         run.emit(events.ClusterReady, since=0.0)
     return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)

@@ -45,6 +45,7 @@ async def plan_facts(
         engine_url=run.connection.engine.url,
         run=run.id,
         owner="" if run.request.retain else owner(),
+        labels=run.request.labels,
         pauses=pauses,
         network=network.name,
         subnets=fixable_subnets(network),

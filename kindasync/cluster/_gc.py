@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kindasync.cluster import _leases, _state
 from kindasync.cluster._delete import Left, forget, kubeconfig_dirs, remove_containers
-from kindasync.cluster._finished import is_finished
 from kindasync.cluster._leftovers import Leftover, Seen, abandoned, cluster_of, left_containers, left_directories, left_networks
+from kindasync.cluster._marks import Mark, has_mark
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL
 from kindasync.cluster._network import release_network
 from kindasync.cluster._owner import fate_of, has_ended
@@ -47,7 +47,7 @@ async def find(connection: Connection, *, older_than_s: float | None) -> Garbage
     for each in seen.containers:
         if (cluster_of(each), each.labels.get(OWNER_LABEL)) in leased or each.labels.get(RUN_LABEL) in finished:
             continue
-        if abandoned(each, seen) and await is_finished(connection, each):
+        if abandoned(each, seen) and await has_mark(connection, each, Mark.FINISHED):
             finished.add(each.labels[RUN_LABEL])
     seen = replace(seen, finished=finished)
     left = [*left_containers(seen)]

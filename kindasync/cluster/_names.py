@@ -12,6 +12,8 @@ RUN_LABEL = "kindasync.run"  # which create made the object: rollback touches no
 OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc; empty: gc leaves it alone
 REGISTRY_LABEL = "kindasync.registry"  # on the container of a cluster's registries: the cluster
 CACHE_LABEL = "kindasync.registry-cache"  # on volumes of pull-through caches, which stay: the remote
+POOL_LABEL = "kindasync.pool"  # on nodes of clusters that were made for a pool: its name
+POOL_CONFIG_LABEL = "kindasync.pool-config"  # on the same: a digest of what they were made from
 NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove: the cluster for which
 
 

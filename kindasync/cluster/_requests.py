@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
 DEFAULT_WAIT_S = 120.0
+DEFAULT_POOL = "default"
 
 
 def request_of(config: AnyConfig | None, name: str | None, **asked: Any) -> Request:
@@ -70,6 +71,7 @@ def _request(
     before_boot: Sequence[Hook] = (),
     retain: bool = False,
     scoped: bool = False,
+    labels: Mapping[str, str] | None = None,
 ) -> Request:
     from kindasync.cluster._preload import preloading
     from kindasync.cluster._run import Request
@@ -82,4 +84,5 @@ def _request(
         before_boot=(*([preloading(extras.preload)] if extras.preload else []), *before_boot),
         retain=retain,
         scoped=scoped,
+        labels=labels or {},
     )

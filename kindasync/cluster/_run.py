@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ _WHOLE = (AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable, NotRea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What an operation is asked for. `wait_s` 0: return as soon as kubeadm is through; `scoped`: it ends with its process, as the context that it is made for."""
+    """What an operation is asked for. `wait_s` 0: return as soon as kubeadm is through; `scoped`: it ends with its process, as the context that it is made for; `labels` of the nodes' containers."""
 
     config: ClusterConfig
     image: str = ""
@@ -34,6 +34,7 @@ class Request:
     before_boot: Sequence[Hook] = ()
     retain: bool = False
     scoped: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cluster(self) -> str:

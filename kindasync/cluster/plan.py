@@ -39,7 +39,7 @@ class Existing:
 class Facts:
     """What a plan depends on beside the configuration.
 
-    Shape: `engine_url` of the Engine that the nodes are to be on; `image` the default one's reference; `pauses` by image
+    Shape: `engine_url` of the Engine that the nodes are to be on; `labels` of their containers; `image` the default one's reference; `pauses` by image
     reference; `subnets` of the network in which fixed addresses can be asked for; `taken_*` by whatever is in the Engine;
     `network_subnets` all that it has; `host_ports` to pick from; `env` variables, of which nodes get the proxies;
     `attempt` counts the plans of one create: another one gets other addresses and ports; `existing` None: the cluster is to be made.
@@ -50,6 +50,7 @@ class Facts:
     run: str = ""
     owner: str = ""
     image: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     pauses: Mapping[str, bool] = field(default_factory=dict)
     network: str = "kind"
     subnets: tuple[Subnet, ...] = ()
@@ -176,7 +177,8 @@ def plan(config: ClusterConfig, facts: Facts) -> Plan:
         taken_ports.update(port.host_port for port in ports)
         image = node.image or facts.image
         extras = config.extras.node(config_indices[index])
-        labels = {CLUSTER_LABEL: cluster, ROLE_LABEL: node.role.value, RUN_LABEL: facts.run, OWNER_LABEL: facts.owner, **extras.labels}
+        labels = {CLUSTER_LABEL: cluster, ROLE_LABEL: node.role.value, RUN_LABEL: facts.run, OWNER_LABEL: facts.owner}
+        labels |= {**facts.labels, **extras.labels}
         nodes.append(
             NodePlan(
                 name=name,

@@ -289,8 +289,9 @@ async def container_unpause(connection: Connection, container: str) -> None:
     """Let them go on.
 
     Source: Docker Engine API, ContainerUnpause, POST /containers/{id}/unpause. Raises: NotFound; ApiError (409, 500) if it is not paused.
+    Cancellation: takes effect after the answer.
     """
-    await connection.request(_call("ContainerUnpause", "POST", container, "/unpause"))
+    await answered(connection.request(_call("ContainerUnpause", "POST", container, "/unpause")))
 
 
 async def container_restart(connection: Connection, container: str, *, grace_s: int = STOP_GRACE_S) -> None:

@@ -1,7 +1,7 @@
 """The fake's Kubernetes API: just enough of one, on the port that a control plane publishes, for a create to come to its end.
 
 It accepts every object, and says at once what a create waits for: nodes that are Ready as soon as they are members, the default ServiceAccount, a
-scheduled pod. `Behaviour.becomes_ready` holds that back.
+scheduled pod, DNS. `Behaviour.becomes_ready` holds that back.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ class FakeApiServer:
             return Answer.of_json({"kind": "APIResourceList", "resources": resources})
         if method == "GET" and path == "/apis":
             return Answer.of_json({"groups": []})
+        if method == "GET" and path.endswith("/deployments"):
+            return Answer.of_json({"items": self._observed(path)})
         if method == "GET" and path == "/api/v1/nodes":
             return Answer.of_json({"items": self._observed(path)})
         if method == "GET" and path == "/api/v1/pods":
@@ -172,6 +174,8 @@ class FakeApiServer:
             return [{"metadata": {"name": name}, "spec": {"renewTime": now}} for name in self._nodes()]
         if path.endswith("/serviceaccounts"):
             return [{"metadata": {"name": "default"}}]
+        if path.endswith("/kube-system/deployments") and self._behaviour.has_network:
+            return [{"metadata": {"name": "coredns"}, "status": {"conditions": [{"type": "Available", "status": "True"}]}}]
         if path == "/api/v1/pods" and self._behaviour.has_network and (nodes := self._nodes()):
             status = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
             return [{"metadata": {"name": "coredns-1"}, "spec": {"nodeName": nodes[0]}, "status": status}]

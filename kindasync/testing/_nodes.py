@@ -129,5 +129,6 @@ _PROGRAMS: dict[str, Program] = {
     "ctr": lambda *_: ProgramResult(),
     "haproxy": _haproxy,
     "kubeadm": _kubeadm,
+    "pkill": PROGRAMS["true"],
     "registry": _registry,
 }

@@ -52,6 +52,10 @@ async def lives(engine: Engine) -> None:
     assert_type(await Cluster.get("demo", engine="unix:///run/docker.sock"), Cluster)
     assert_type(await Cluster.list(), list[str])
     assert_type(await Cluster.create_many([ClusterConfig(), {"nodes": []}, None], limit=2), list[Cluster | KindasyncError])
+    assert_type(await Cluster.fill_pool("ci", size=2, config={"nodes": []}), list[str])
+    assert_type(await Cluster.claim("ci", wait_s=10), Cluster)
+    assert_type([pool.parked for pool in await Cluster.pools()], list[tuple[str, ...]])
+    assert_type(await Cluster.delete_pool("ci"), list[str])
     async with Cluster.running(ClusterConfig()) as running:
         assert_type(running, Cluster)
     await cluster.load_image("app:1", nodes=[cluster.nodes[0].name])
@@ -118,6 +122,7 @@ def without_asyncio() -> None:
             assert_type(address, str)
     assert_type(sync.Cluster.create_many([None]), list[sync.Cluster | KindasyncError])
     assert_type(sync.Cluster.list(), list[str])
+    assert_type(sync.Cluster.claim(), sync.Cluster)
 
 
 async def failures() -> None:

@@ -143,6 +143,8 @@ DESCRIBED = [
     (events.NodeLoaded(images=("app:1",), skipped=True, duration_s=1), "has app:1 already"),
     (events.NodeStopped(cluster="demo", node="demo-worker", duration_s=1), "stopped"),
     (events.ClusterStopped(cluster="demo", duration_s=1.26), 'stopped cluster "demo" in 1.3 s'),
+    (events.ClusterParked(cluster="demo", pool="ci", duration_s=1), 'parked in pool "ci"'),
+    (events.ClusterClaimed(cluster="demo", pool="ci", duration_s=0.42), 'claimed cluster "demo" in 0.4 s'),
     (events.NodeCordoned(node="demo-worker"), "cordoned: no new pods"),
     (events.PodEvicted(node="demo-worker", pod="default/web"), "evicted pod default/web"),
     (events.NodeDrained(node="demo-worker", duration_s=1), "drained"),

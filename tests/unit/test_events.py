@@ -135,7 +135,9 @@ BootSignalled (boot): attempt
 BuildOutput (build): subject, current, total, unit, line
 BuildStepEnded (build): duration_s, step, cached
 BuildStepStarted (build): step
+ClusterClaimed (pool): duration_s, pool
 ClusterDeleted (delete): duration_s
+ClusterParked (pool): duration_s, pool
 ClusterReady (readiness): duration_s
 ClusterStopped (stop): duration_s
 ContainerCreated (container): duration_s, image, address

@@ -1,0 +1,297 @@
+"""Pool: clusters that were made in advance and frozen, each to be claimed once. Nobody keeps a list of them: the Engine's containers say it all.
+
+A parked cluster is a whole one, with a name, keys and a port of its own. Its nodes have the pool's label, are paused, and are marked as finished. Who
+unpauses its first control plane has it: the Engine unpauses only what is paused. Then its nodes are marked as claimed, as they
+may be paused again, by `Node.paused`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from secrets import token_hex
+from typing import Any
+
+from kindasync.cluster._get import Found, get
+from kindasync.cluster._leftovers import cluster_of
+from kindasync.cluster._lookup import existing_members, registries, role_of
+from kindasync.cluster._marks import Mark, has_mark, put_marks
+from kindasync.cluster._names import POOL_CONFIG_LABEL, POOL_LABEL, natural
+from kindasync.cluster._requests import AnyConfig, request_of
+from kindasync.cluster._run import Request
+from kindasync.cluster._together import together
+from kindasync.config import ClusterConfig, Role
+from kindasync.config._rules import name_problems
+from kindasync.docker import Connection
+from kindasync.docker._engine import answered
+from kindasync.docker.containers import Container, container_inspect, container_list, container_pause, container_unpause
+from kindasync.docker.execs import container_exec
+from kindasync.errors import ApiError, ClusterError, ConfigInvalid, ExecFailed, KindasyncError, NotFound, PoolEmpty, Problem, StepFailed
+from kindasync.events import Bus, ClusterClaimed, ClusterParked
+
+DNS = "deployments.v1.apps/coredns"
+LEADER = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager"
+# Time goes on for what is frozen. After a thaw a controller-manager would find that no node was heard of for long, before any kubelet could say
+# a word, and take all of them for lost, for 10 s. One that begins then knows nothing of before; and its kubelet starts it at once.
+KILL_CONTROLLER_MANAGER = ("pkill", "-KILL", "--full", "^kube-controller-manager ")
+# A kubelet would tell that its runtime has not answered for long, before it has asked it, and say better 10 s later. So the API server goes on last.
+STOP_API_SERVER, CONTINUE_API_SERVER = (("pkill", f"-{signal}", "--full", "^kube-apiserver ") for signal in ("STOP", "CONT"))
+
+
+class State(StrEnum):
+    """What a cluster of a pool is. OTHER: it is being made or claimed just now, or was stopped or restarted, so that it cannot be claimed any more."""
+
+    PARKED = "parked"
+    CLAIMED = "claimed"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool, and the names of its clusters.
+
+    Shape: `parked` can be claimed; `claimed` are in use; `others` are being made or claimed just now, or were stopped or restarted while they
+    were parked, so that they cannot be claimed any more.
+    """
+
+    name: str
+    parked: tuple[str, ...] = ()
+    claimed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def request_of_pool(pool: str, config: AnyConfig | None, *, size: int, limit: int | None, **asked: Any) -> Request:
+    """The request for each cluster of a pool; `asked` are those of `create`. Raises: ClusterError for what no pool can be; ConfigInvalid; OSError."""
+    for wrong in name_problems(pool) if pool else ["it is empty"]:
+        raise ClusterError(f'there can be no pool "{pool}"', why=str(wrong), hint="its name becomes part of those of its clusters")
+    if size < 0 or (limit is not None and limit < 1):
+        raise ClusterError(
+            f"cannot fill a pool with {size} clusters, {limit} at the same time"
+            if limit is not None
+            else f"cannot fill a pool with {size} clusters",
+            hint="a size is at least 0, a limit 1",
+        )
+    request = request_of(config, _new_name(pool), scoped=True, **asked)  # until it is parked it ends with this process
+    if request.config.networking.disable_default_cni:
+        message = "a cluster is parked when its nodes are Ready and DNS answers, which takes a pod network"
+        raise ConfigInvalid([Problem(path="networking.disableDefaultCNI", message=message)])
+    return replace(request, labels={POOL_LABEL: pool, POOL_CONFIG_LABEL: digest(request.config, request.image)})
+
+
+def another(request: Request) -> Request:
+    """The same, for a cluster of another name."""
+    return replace(request, config=replace(request.config, name=_new_name(request.labels[POOL_LABEL])))
+
+
+def _new_name(pool: str) -> str:
+    return f"pool-{pool}-{token_hex(4)}"
+
+
+def digest(config: ClusterConfig, image: str) -> str:
+    """What tells the clusters of one configuration and image from those of another, whatever their names, and how long they are waited for."""
+    document = asdict(replace(config, name="", extras=replace(config.extras, wait="")))
+    return sha256(json.dumps([document, image], sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def state_of(first: Container, marks: Collection[Mark]) -> State:
+    """The state of a cluster, by its first control plane and the marks that has."""
+    if Mark.CLAIMED in marks:
+        return State.CLAIMED
+    return State.PARKED if Mark.FINISHED in marks and first.state == "paused" else State.OTHER
+
+
+def firsts(containers: Sequence[Container]) -> list[Container]:
+    """The first control plane of each cluster; that of the oldest cluster first."""
+    found: dict[str, Container] = {}
+    for each in sorted(containers, key=lambda each: natural(each.name)):
+        if role_of(each) is Role.CONTROL_PLANE:
+            found.setdefault(cluster_of(each), each)
+    return sorted(found.values(), key=lambda each: int(each.created or 0))
+
+
+# -- what there is
+
+
+async def pools(connection: Connection) -> list[Pool]:
+    """All pools of which the Engine has clusters, by name."""
+    found: dict[str, dict[State, list[str]]] = {}
+    for first, state in await _states(connection, None):
+        found.setdefault(first.labels[POOL_LABEL], {each: [] for each in State})[state].append(cluster_of(first))
+    return [
+        Pool(name=name, parked=tuple(of[State.PARKED]), claimed=tuple(of[State.CLAIMED]), others=tuple(of[State.OTHER]))
+        for name, of in sorted(found.items())
+    ]
+
+
+async def lacking(connection: Connection, request: Request, size: int) -> int:
+    """How many parked clusters a pool lacks. Raises: ClusterError if those that it has were made of another configuration."""
+    pool = request.labels[POOL_LABEL]
+    parked = [each for each, state in await _states(connection, pool) if state is State.PARKED]
+    others = [cluster_of(each) for each in parked if each.labels.get(POOL_CONFIG_LABEL) != request.labels[POOL_CONFIG_LABEL]]
+    if others:
+        raise ClusterError(
+            f'pool "{pool}" holds clusters of another configuration',
+            why=f"made of another one, or another image: {', '.join(others)}",
+            hint=f"give that configuration again; or remove them first: kindasync pool delete {pool}; or choose another pool",
+        )
+    return max(0, size - len(parked))
+
+
+async def _states(connection: Connection, pool: str | None) -> list[tuple[Container, State]]:
+    """The first control planes of a pool's clusters (None: of all), and the states of these."""
+    states: dict[str, State] = {}
+
+    async def look(first: Container) -> None:
+        states[first.id] = state_of(first, [mark for mark in Mark if await has_mark(connection, first, mark)])
+
+    found = firsts(await container_list(connection, labels={POOL_LABEL: pool}))
+    for _, error in await together(found, look):
+        raise error
+    return [(first, states[first.id]) for first in found]
+
+
+# -- park
+
+
+async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeconfig: Mapping[str, Any], *, wait_s: float) -> None:
+    """Freeze a cluster as soon as its DNS answers, and mark it as finished. Raises: NotReady; ExecFailed; StepFailed; EngineError."""
+    from kindasync.cluster._api import ClusterApi, api_client
+    from kindasync.cluster._conditions import parse
+    from kindasync.cluster._discovery import Reference
+    from kindasync.cluster._wait_for import wait_for
+
+    began = bus.elapsed_s()
+    async with api_client(kubeconfig) as session:
+        api = ClusterApi(session)
+        await wait_for(api, Reference.parse(DNS, namespace="kube-system"), parse("condition=Available"), timeout_s=wait_s)
+        leader = await _leader(api)
+
+    async def pause(container: Container) -> None:
+        if role_of(container) is Role.CONTROL_PLANE:
+            await _signal(connection, container, STOP_API_SERVER)
+            if leader in ("", container.name):  # those that wait to be elected know nothing: one of them leads after the thaw
+                await _signal(connection, container, KILL_CONTROLLER_MANAGER)
+        await container_pause(connection, container.id)
+
+    containers = await existing_members(connection, cluster)
+    control_planes = [each for each in containers if role_of(each) is Role.CONTROL_PLANE]
+    others = [each for each in containers if each not in control_planes]
+    for each in ((*others, *await registries(connection, cluster)), control_planes):
+        if failures := await together(each, pause):
+            raise StepFailed("freeze the nodes", cluster, [error for _, error in failures])
+    await put_marks(connection, cluster, containers, Mark.FINISHED)
+    bus.emit(ClusterParked(cluster=cluster, pool=pool, duration_s=bus.elapsed_s() - began))
+
+
+async def _signal(connection: Connection, container: Container, argv: Sequence[str]) -> None:
+    """Send a signal to a program of a node; if none runs, it is starting."""
+    result = await container_exec(connection, container.id, argv)
+    if result.exit_code > 1:
+        raise ExecFailed(container.name, argv, result.exit_code, result.tail())
+
+
+async def _leader(api: Any) -> str:
+    """The node whose controller-manager leads; empty: none is elected, as there is one control plane."""
+    from kindasync.cluster._api import ApiRefused
+
+    try:
+        lease = await api.insist("GET", LEADER)
+    except ApiRefused as error:
+        if error.status != 404:
+            raise
+        return ""
+    return str((lease.get("spec") or {}).get("holderIdentity", "")).rpartition("_")[0]
+
+
+# -- claim
+
+
+async def take(connection: Connection, pool: str) -> Container:
+    """Take a parked cluster, so that nobody else does, and let its first control plane go on: that is what is returned.
+
+    Raises: PoolEmpty. Cancellation: takes effect when it is known whether one was taken; if so, it is returned, and the caller's next await ends.
+    """
+    there = firsts(await container_list(connection, labels={POOL_LABEL: pool}))
+    for first in there:
+        if first.state == "paused" and await answered(_take(connection, first)):
+            return first
+    raise PoolEmpty(
+        f'pool "{pool}" has no parked cluster',
+        why="its clusters are claimed, or being made: " + ", ".join(map(cluster_of, there)) if there else "the Engine has no cluster of it",
+        hint=f"kindasync pool fill {pool} --size 1 makes one; kindasync pool get shows all pools",
+    )
+
+
+async def _take(connection: Connection, first: Container) -> bool:
+    """Whether a cluster was parked, and is ours now."""
+    try:
+        if not await has_mark(connection, first, Mark.FINISHED) or await has_mark(connection, first, Mark.CLAIMED):
+            return False
+        try:
+            await container_unpause(connection, first.id)
+        except ApiError:
+            if (await container_inspect(connection, first.id)).state == "paused":
+                raise
+            return False  # somebody was faster
+        if await has_mark(connection, first, Mark.CLAIMED):  # somebody was, and has paused it again since
+            await container_pause(connection, first.id)
+            return False
+    except NotFound:  # it is being removed
+        return False
+    try:
+        await put_marks(connection, cluster_of(first), [first], Mark.CLAIMED)
+    except KindasyncError:
+        with suppress(NotFound):
+            await container_pause(connection, first.id)
+        raise
+    return True
+
+
+async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: float) -> Found:
+    """Let a cluster go on that was taken, and return it when its API answers and its nodes are Ready (`wait_s` 0: at once).
+
+    Raises: NotReady; StepFailed; EngineError.
+    """
+    from kindasync.cluster._api import ClusterApi, api_client, deadline
+    from kindasync.cluster._readiness import wait_ready
+
+    cluster = cluster_of(first)
+    containers = await existing_members(connection, cluster)
+
+    async def unpause(container: Container) -> None:
+        await container_unpause(connection, container.id)
+
+    frozen = [each for each in (*containers, *await registries(connection, cluster)) if each.state == "paused"]
+    if failures := await together((each for each in frozen if each.id != first.id), unpause):
+        raise StepFailed("let the nodes go on", cluster, [error for _, error in failures])
+    await put_marks(connection, cluster, (each for each in containers if each.id != first.id), Mark.CLAIMED)
+    found = await get(connection, cluster)
+
+    async def go_on(container: Container) -> None:
+        await _signal(connection, container, CONTINUE_API_SERVER)
+
+    if failures := await together((each for each in containers if role_of(each) is Role.CONTROL_PLANE), go_on):
+        raise StepFailed("let the API server go on", cluster, [error for _, error in failures])
+    if wait_s > 0:
+        async with api_client(found.kubeconfig) as session:
+            nodes = [each.name for each in containers if role_of(each) in (Role.CONTROL_PLANE, Role.WORKER)]
+            api = ClusterApi(session)
+            with deadline(api, f'the API server of cluster "{cluster}" to go on', wait_s):
+                await api.delete(LEADER)  # who leads now need not wait until the one that was killed has lost that: 15 s
+            await wait_ready(api, nodes, bus=bus, cluster=cluster, timeout_s=wait_s, needs_pod=False)
+    bus.emit(ClusterClaimed(cluster=cluster, pool=first.labels[POOL_LABEL], duration_s=bus.elapsed_s()))
+    return found
+
+
+async def removable(connection: Connection, pool: str) -> tuple[list[str], list[str]]:
+    """The clusters of a pool that nobody uses: those that are parked; and whole ones that cannot be claimed, as they were stopped or
+    restarted, or as who took them was killed before it could mark them.
+    """
+    states = await _states(connection, pool)
+    parked = [cluster_of(each) for each, state in states if state is State.PARKED]
+    others = [each for each, state in states if state is State.OTHER]
+    return parked, [cluster_of(each) for each in others if await has_mark(connection, each, Mark.FINISHED)]
