@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ async def container_output(connection: Connection, container: str, argv: Sequenc
     exec_id = await _created(connection, container, {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)})
     async with connection.stream(_start(exec_id, subject)) as reply:
 
-        async def stdout() -> AsyncIterator[bytes]:
+        async def stdout() -> AsyncGenerator[bytes, None]:
             errors: list[bytes] = []
             async for stream, data in demultiplexed(reply.chunks()):
                 if stream == STDERR:
@@ -129,7 +129,8 @@ async def container_output(connection: Connection, container: str, argv: Sequenc
             if result.exit_code:
                 raise ExecFailed(container, argv, result.exit_code, result.tail())
 
-        yield stdout()
+        async with aclosing(stdout()) as output:
+            yield output
 
 
 async def _created(connection: Connection, container: str, document: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from kindasync.docker import Engine
 from kindasync.docker._engine import NEWEST_API, OLDEST_API, Call, negotiate
-from kindasync.docker.system import native_architecture, system_info
+from kindasync.docker.system import engine_time, native_architecture, system_info
 from kindasync.errors import ApiError, EngineError
 from kindasync.testing import PROFILES, FakeEngine
 from kindasync.transport import parse
@@ -96,6 +96,14 @@ async def test_facts_of_the_engine(lab: Lab) -> None:
     assert facts.memory_bytes > 2**28
     assert facts.data_root.startswith("/")
     assert facts == await system_info(lab.connection)
+
+
+async def test_the_clock_of_the_engine(lab: Lab) -> None:
+    """It goes on, in some zone."""
+    before = await engine_time(lab.connection)
+
+    assert before.tzinfo
+    assert before <= await engine_time(lab.connection)
 
 
 async def test_running_containers_are_counted(lab: Lab) -> None:

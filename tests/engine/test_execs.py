@@ -9,8 +9,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from kindasync.docker.containers import container_inspect, container_kill
-from kindasync.docker.execs import container_exec
-from kindasync.errors import Conflict, NotFound
+from kindasync.docker.execs import container_exec, container_output
+from kindasync.errors import Conflict, ExecFailed, NotFound
 from kindasync.testing import FakeContainer, ProgramResult
 from tests.engine.lab import REAL_ENGINE, Lab, pieces
 
@@ -86,6 +86,26 @@ async def test_output_that_is_handed_on(lab: Lab) -> None:
 
     assert (b"".join(out), b"".join(err)) == (b"out\n", b"err\n")
     assert (result.stdout, result.stderr) == (b"", b"")
+
+
+async def test_output_that_is_read_piece_by_piece(lab: Lab) -> None:
+    """Whole, however long; its end says how the program ended. A reader may leave before."""
+    container = await lab.running()
+    long = lab.bash("yes | head -c 4000000; echo err >&2; exit 7", exit_code=7, stdout=b"y\n" * (BIG // 2), stderr=b"err\n")
+    size = 0
+
+    async def read() -> None:
+        nonlocal size
+        async with container_output(lab.connection, container.id, long) as output:
+            async for piece in output:
+                size += len(piece)
+
+    with pytest.raises(ExecFailed, match="seen: err") as raised:
+        await read()
+    assert (size, raised.value.exit_code) == (BIG, 7)
+
+    async with container_output(lab.connection, container.id, long) as output:
+        assert await anext(aiter(output))
 
 
 async def test_arguments_go_to_no_shell(lab: Lab) -> None:
