@@ -29,6 +29,7 @@ _pool = click.argument("pool", metavar="[POOL]", default=DEFAULT_POOL)
 @_options.create_wait
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
 def fill(
     settings: Settings,
@@ -39,6 +40,7 @@ def fill(
     wait_s: float | None,
     events_format: str | None,
     timings: bool,
+    timeline: Path | None,
 ) -> None:
     """Create clusters and park them, frozen, until there are so many that can be claimed. Those that are there count.
 
@@ -56,7 +58,9 @@ def fill(
     async def operation() -> list[str]:
         return await Cluster.fill_pool(pool, size=size, config=config, image=image, wait_s=wait_s, on_event=on_event)
 
-    with listener(f'Filling pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
+    with listener(
+        f'Filling pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
+    ) as on_event:
         parked = run(operation)
     click.echo(f'Parked {len(parked)} more in pool "{pool}"', err=True)
 
@@ -67,8 +71,11 @@ def fill(
 @_options.kubeconfig
 @_options.events
 @_options.timings
+@_options.timeline
 @click.pass_obj
-def claim(settings: Settings, pool: str, wait_s: float, kubeconfig: Path | None, events_format: str | None, timings: bool) -> None:
+def claim(
+    settings: Settings, pool: str, wait_s: float, kubeconfig: Path | None, events_format: str | None, timings: bool, timeline: Path | None
+) -> None:
     """Take a cluster that is parked in a pool, print its name, and set kubectl's context to it.
 
     It is yours alone, and deleted as any other: kindasync delete cluster --name NAME.
@@ -87,7 +94,9 @@ def claim(settings: Settings, pool: str, wait_s: float, kubeconfig: Path | None,
         cluster = await Cluster.claim(pool, wait_s=wait_s, on_event=on_event)
         return cluster, await merged(cluster, kubeconfig, made="claimed")
 
-    with listener(f'Claiming from pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings) as on_event:
+    with listener(
+        f'Claiming from pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
+    ) as on_event:
         cluster, path = run(operation, last=True)
     if events_format != "json":  # there it is in the events
         click.echo(cluster.name)

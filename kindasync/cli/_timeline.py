@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
-from kindasync.cli._timings import Span, spans
+from kindasync.cli._timings import Span, aligned, spans
 from kindasync.errors import KindasyncError
 from kindasync.events import Event, StepFailed, Warned
 
@@ -56,8 +56,8 @@ def timeline_of(path: Path | None, title: str, seen: Sequence[Event]) -> Iterato
 
 def timeline(title: str, events: Iterable[Event]) -> str:
     """The page. Whatever comes from outside, such as names and errors, is text in it."""
-    events = tuple(events)
-    bars = tuple(spans(events))
+    events = aligned(events)
+    bars = spans(events)
     end_s = max((event.monotonic_s for event in events), default=0.0) or 1.0
     hues = {stage: f"{index % _HUES * 360 // _HUES}" for index, stage in enumerate(dict.fromkeys(bar.stage for bar in bars))}
     key = "".join(f'<span style="--hue:{hue}">{escape(stage)}</span>' for stage, hue in hues.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kindasync.events import BuildStepEnded, Event, KubeadmPhase, ManifestApplied, Timed
 
@@ -35,6 +35,16 @@ def spans(events: Iterable[Event]) -> list[Span]:
     return sorted(every, key=lambda span: span.began_s)
 
 
+def aligned(events: Iterable[Event]) -> tuple[Event, ...]:
+    """The events with times since the first operation began: those of clusters that are made side by side have each the times of their own."""
+    events = tuple(events)
+    began: dict[str, float] = {}
+    for event in events:
+        began.setdefault(event.cluster, event.time.timestamp() - event.monotonic_s)
+    offsets = {cluster: round(each - min(began.values()), 2) for cluster, each in began.items()}
+    return tuple(replace(event, monotonic_s=event.monotonic_s + offsets[event.cluster]) for event in events)
+
+
 def _until(event: Timed) -> str:
     match event:
         case KubeadmPhase():
@@ -49,5 +59,5 @@ def _until(event: Timed) -> str:
 def rows(events: Iterable[Event]) -> Iterator[tuple[str, ...]]:
     """Node (or cluster), stage and what ended it, when it began and how long it took; in the order in which they began."""
     yield "NODE", "STAGE", "UNTIL", "BEGAN", "TOOK"
-    for span in spans(events):
+    for span in spans(aligned(events)):
         yield span.subject, span.stage, span.until, f"{span.began_s:.2f} s", f"{span.took_s:.2f} s"

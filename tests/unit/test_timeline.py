@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from kindasync.cli._main import main
 from kindasync.cli._timeline import stacked, timeline
-from kindasync.cli._timings import Span
+from kindasync.cli._timings import Span, aligned
 from kindasync.events import BuildStepEnded, Event, KubeadmPhase, NodeBooted, NodeStarted, StepFailed, Warned
 from kindasync.testing import FakeEngine
 
@@ -66,6 +67,16 @@ def test_bars_are_where_their_stages_were() -> None:
     assert [bar["title"].partition(",")[0] for bar in page.bars] == ["container: NodeStarted", "kubeadm: certs", "boot: NodeBooted"]
     assert page.text.index("\nb\n") < page.text.index("\na\n")
     assert "8.0 s" in page.text
+
+
+def test_clusters_side_by_side_are_on_one_scale() -> None:
+    """Each has the times of its own create; where they stand is told by the clock."""
+    noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    early = at(NodeStarted(cluster="early", node="a", duration_s=1.0, time=noon), 1.0)
+    late = at(NodeStarted(cluster="late", node="b", duration_s=1.0, time=noon + timedelta(seconds=3)), 1.0)
+
+    assert [event.monotonic_s for event in aligned([early, late])] == [1.0, 4.0]
+    assert [bar["style"].partition(";width")[0] for bar in Page(timeline("Filling", [late, early])).bars] == ["left:0.000%", "left:75.000%"]
 
 
 def span(began_s: float, took_s: float) -> Span:
