@@ -96,6 +96,13 @@ def versions(session: nox.Session) -> None:
 
 
 @nox.session
+def containers(session: nox.Session) -> None:
+    """A node image built in containers, of images from a registry, and tried as those of `versions`; a quarter of an hour. Needs mmdebstrap."""
+    session.install("-e", ".", *TEST)
+    session.run("python", "-m", "tests.cluster.containers", *session.posargs)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Kubernetes' own conformance tests; some two hours on two cores. `-- --focus` for a few minutes of them."""
     session.install("-e", ".")

@@ -63,7 +63,7 @@ def main() -> None:
     failures: list[str] = []
     for minor in options.minors:
         try:
-            record.append(anyio.run(tried, minor, pins[minor]["version"], options.kind))
+            record.append(anyio.run(tried, Options(minor=minor), pins[minor]["version"], options.kind))
         except (AssertionError, KindasyncError) as error:
             failures.append(f"{minor}: {error}")
             print(f"{minor}: {error}", flush=True)
@@ -73,16 +73,16 @@ def main() -> None:
     sys.exit(1 if failures else 0)
 
 
-async def tried(minor: str, version: str, kind: bool) -> Figures:
+async def tried(options: Options, version: str, kind: bool = False) -> Figures:
     """Build the image of a minor, and try it. Raises: AssertionError, naming what is not as it should be; KindasyncError."""
-    print(f"{minor}: building {version} …", flush=True)
+    print(f"{version}: building …", flush=True)
     began = time.monotonic()
-    image = await build(Options(minor=minor))
+    image = await build(options)
     build_s = time.monotonic() - began
     async with Engine.of(None).connect() as connection:
         size_bytes = (await image_inspect(connection, image)).size_bytes
 
-    print(f"{minor}: a cluster of {image} …", flush=True)
+    print(f"{version}: a cluster of {image} …", flush=True)
     seen: list[Event] = []
 
     async def keep(event: Event) -> None:
