@@ -17,6 +17,7 @@ import aiohttp
 import yaml
 
 POLL_S = 0.05  # with one cluster; with several, each is asked that much more rarely
+ANSWER_S = 2.0
 USABLE = ("ready", "account", "scheduled")
 
 
@@ -57,7 +58,9 @@ class Watcher:
             await self._until(api, "dns", _DNS, lambda status, body: status == 200 and _all_ready(body, 1))
 
     def _api(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(self._server, connector=aiohttp.TCPConnector(ssl=self._context or True))
+        # A balancer may take a connection for which it has no API server yet, and say nothing.
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S)
+        return aiohttp.ClientSession(self._server, connector=aiohttp.TCPConnector(ssl=self._context or True), timeout=timeout)
 
     async def _until(self, api: aiohttp.ClientSession, name: str, path: str, holds: Callable[[int, Any], bool]) -> None:
         while True:
