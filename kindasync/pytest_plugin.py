@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     value("kind-name", "NAME", "the cluster's name; by default a new one for each run")
     value("kind-image", "REF", "the node image")
     value("kind-config", "FILE", "a configuration (kind.x-k8s.io/v1alpha4)")
+    value("kind-pool", "POOL", "take kind_cluster from that pool, if a cluster is parked there; it is of the pool's configuration")
     flag("kind-reuse", f'use the cluster "{REUSED_NAME}" (or --kind-name), created if need be, and keep it for the next run')
     flag("kind-keep", "do not delete what clusters were created")
     flag("kind-keep-on-failure", "do not delete clusters with which a test has failed")
@@ -54,11 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the options and the ini file ask for: `name`, `image`, `config`, `reuse`, `keep`, `keep_on_failure` and `logs`. Paths are absolute; empty or None where nothing was said."""
+    """What the options and the ini file ask for: `name`, `image`, `config`, `pool`, `reuse`, `keep`, `keep_on_failure` and `logs`. Paths are absolute; empty or None where nothing was said."""
 
     name: str
     image: str
     config: Path | None
+    pool: str
     reuse: bool
     keep: bool
     keep_on_failure: bool
@@ -79,6 +81,7 @@ class Settings:
             name=said("kind_name"),
             image=said("kind_image"),
             config=path("kind_config"),
+            pool=said("kind_pool"),
             reuse=said("kind_reuse"),
             keep=said("kind_keep"),
             keep_on_failure=said("kind_keep_on_failure"),
@@ -141,10 +144,14 @@ class ClusterSession:
         from secrets import token_hex
 
         from kindasync.cluster import Cluster, _leases
+        from kindasync.errors import PoolEmpty
 
         chosen = name or f"pytest-{token_hex(4)}"
 
         async def create() -> Cluster:
+            if self.settings.pool and name == self.name and not self.settings.reuse:
+                with suppress(PoolEmpty):
+                    return await Cluster.claim(self.settings.pool)
             return await Cluster.create(chosen, config=config, image=image or self.settings.image)
 
         if self.settings.reuse and name:

@@ -45,7 +45,9 @@ async def find(connection: Connection, *, older_than_s: float | None) -> Garbage
     finished: set[str] = set()
     leased = _leases.left(connection.engine.url)
     for each in seen.containers:
-        if (cluster_of(each), each.labels.get(OWNER_LABEL)) in leased or each.labels.get(RUN_LABEL) in finished:
+        if {(cluster_of(each), maker) for maker in (each.labels.get(OWNER_LABEL, ""), "")} & leased or each.labels.get(
+            RUN_LABEL
+        ) in finished:
             continue
         if abandoned(each, seen) and await has_mark(connection, each, Mark.FINISHED):
             finished.add(each.labels[RUN_LABEL])

@@ -34,7 +34,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """One cluster of a run. Shape: `engine` is a URL; `maker` the process that makes the nodes; `ready` once it has."""
+    """One cluster of a run. Shape: `engine` is a URL; `maker` the process that makes the nodes; `ready` once it has. One that was claimed from a pool has another name than was
+    asked for, which nobody else can have, and any maker (empty).
+    """
 
     cluster: str
     engine: str
@@ -70,7 +72,7 @@ class Ended:
 
 
 async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
-    """The run's cluster of that name: created by whoever asks first, while the others wait.
+    """The run's cluster of that name: created, or claimed from a pool, by whoever asks first, while the others wait.
 
     What runs left that ended without deleting it is removed first; what of it cannot be, waits for the next. Raises: AlreadyExists if
     another run, or somebody else, has the name; what `create` raises. Cancellation: that of `create`, and of waiting.
@@ -81,8 +83,8 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
     async with _locked(path):
         found = _read(path)
         match verdict(found, holder, ended=found is not None and has_ended(found.holder.process)):
-            case Verdict.JOIN:
-                return await Cluster.get(cluster, engine=engine)
+            case Verdict.JOIN if found:
+                return await Cluster.get(found.cluster, engine=engine)
             case Verdict.REFUSE:
                 raise AlreadyExists(
                     f'cluster "{cluster}" belongs to another run of tests',
@@ -98,7 +100,8 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
         except AlreadyExists:
             _forget(path)  # it is somebody else's
             raise
-        _write(path, replace(made, ready=True))
+        maker = made.maker if created.name == cluster else ""
+        _write(path, replace(made, cluster=created.name, maker=maker, ready=True))
         return created
 
 
@@ -113,7 +116,7 @@ async def sweep(engine_url: str) -> Ended:
 
 
 def left(engine_url: str) -> set[tuple[str, str]]:
-    """The clusters of an Engine whose runs have ended, each with its maker: finished or not, they were to be deleted. Others may have their names by now."""
+    """The clusters of an Engine whose runs have ended, each with its maker (empty: any): finished or not, they were to be deleted. Others may have their names by now."""
     return {(lease.cluster, lease.maker) for _, lease in _left(engine_url)}
 
 
@@ -148,7 +151,7 @@ async def _delete(lease: Lease) -> None:
     engine = current if current.url == lease.engine else Engine.of(lease.engine)
     async with engine.connect() as connection:
         makers = {container.labels.get(OWNER_LABEL) for container in await members(connection, lease.cluster)}
-    if not makers or lease.maker in makers:
+    if not makers or lease.maker in ("", *makers):
         await delete(lease.cluster, engine=engine)
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from kindasync import AlreadyExists, Cluster
-from kindasync.cluster import _leases
+from kindasync.cluster import _leases, gc
 from kindasync.cluster._leases import Holder, Lease, Verdict, end, lease, verdict
 from kindasync.cluster._owner import owner
 from kindasync.errors import StepFailed
@@ -169,3 +169,17 @@ async def test_what_is_to_be_kept_is_only_forgotten(fake: FakeEngine, home: Path
     assert ended.kept == ["demo"]
     assert await Cluster.list() == ["demo"]
     assert not (home / ".local/state/kindasync/leases").exists()
+
+
+@pytest.mark.parametrize("swept", [False, True])
+async def test_one_that_was_claimed_from_a_pool(fake: FakeEngine, home: Path, swept: bool) -> None:
+    """Has another name, and ends with the run all the same, whoever has made it; `gc` knows of it, too."""
+    holder = dead() if swept else here()
+    with nothing_left(fake, home):
+        await Cluster.fill_pool(size=1)
+        claimed = await lease("demo", holder, Cluster.claim)
+        joined = claimed if swept else await lease("demo", holder, demo)
+        await (gc() if swept else end(holder))
+
+    assert claimed.name.startswith("pool-default-")
+    assert joined == claimed

@@ -129,6 +129,26 @@ def test_a_suite_of_plain_functions(pytester: pytest.Pytester, fake: FakeEngine)
     result.assert_outcomes(passed=3)
 
 
+def test_a_cluster_from_a_pool(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """Where one is parked, it is the run's, and ends with it; then one is created as always. Others that tests ask for are no pool's."""
+    pytester.makepyfile(
+        """
+        def test_it(kind_cluster, kind_cluster_factory):
+            print(f"it is {kind_cluster.name}, beside {kind_cluster_factory().name}")
+        """
+    )
+    anyio.run(lambda: Cluster.fill_pool("ci", size=1, engine=fake.url))
+
+    from_pool = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "-s", "--kind-pool", "ci")
+    left = {*fake.containers}
+    made = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "-s", "--kind-pool", "ci")
+
+    from_pool.stdout.re_match_lines([r".*it is pool-ci-\w+, beside pytest-\w+"])
+    made.stdout.re_match_lines([r".*it is pytest-\w+, beside pytest-\w+"])
+    assert left == set()
+    assert fake.containers == {}
+
+
 def test_namespaces_are_made_and_deleted(pytester: pytest.Pytester, fake: FakeEngine) -> None:
     """One for each test that asks for one."""
     pytester.makepyfile(
