@@ -36,6 +36,7 @@ _READABLE = {
 _PROGRAMS = ("containerd", "storage", "registry", "kube")
 _FROM_DEBIAN = ("debian", "base", "node")
 NEEDS_GB = 3  # of the cache, while a node image is built
+_AGAIN = "the same again goes on with this step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +209,9 @@ def _named(step: str, cache: Path) -> Iterator[None]:
     try:
         yield
     except EngineError as error:
-        raise BuildFailed(step, f"{error.what}: {error.why}" if error.why else error.what, error.evidence, hint=error.hint) from error
+        hint = error.hint or "see that the Engine runs, and reaches the registries of images that it does not have"
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        raise BuildFailed(step, why, error.evidence, hint=f"{hint}; {_AGAIN}") from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = (
@@ -216,7 +219,7 @@ def _named(step: str, cache: Path) -> Iterator[None]:
             if full
             else f"see that this user may read what is built from, and write in the cache, {cache}"
         )
-        raise BuildFailed(step, str(error), "", hint=f"{hint}; the same again goes on with this step") from error
+        raise BuildFailed(step, str(error), "", hint=f"{hint}; {_AGAIN}") from error
 
 
 async def find_built(connection: Connection, plan: Plan) -> str | None:

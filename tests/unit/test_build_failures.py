@@ -58,6 +58,18 @@ async def test_what_the_engine_refuses_names_the_step(operation: str, what: str,
     assert set(cache.iterdir()) == before
 
 
+async def test_an_image_that_cannot_be_pulled_is_named_with_what_to_do(fake: FakeEngine) -> None:
+    """No Engine has advice for that."""
+    fake.fail("ImageCreate", message="dial tcp: connection refused")
+    fake.hang("ImageCreate", nth=2)  # for the other step
+
+    with pytest.raises(BuildFailed, match="image create failed for image") as raised:
+        await build(IN_CONTAINERS, engine=fake.url)
+
+    assert "reaches the registries" in raised.value.hint
+    assert raised.value.hint.endswith("; the same again goes on with this step")
+
+
 async def failing(error: OSError, cache: Path) -> str:
     """The words for an error of this machine in a step."""
     nothing: Any = None  # no Engine is asked
