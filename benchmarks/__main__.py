@@ -4,6 +4,7 @@
     nox -s bench -- create --shape 1+2 --runs 7 --json runs.jsonl
     nox -s bench -- create --clusters 4 --json runs.jsonl
     nox -s bench -- load --json runs.jsonl
+    nox -s bench -- claim --json runs.jsonl
     nox -s bench -- report runs.jsonl --plots docs/plots
 
 A file of records grows by each command that names it, so that a series can be measured in pieces. Each command ends with the report of
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from benchmarks._claim import claim
 from benchmarks._create import create
 from benchmarks._load import load
 from benchmarks._records import Record, read
@@ -27,6 +29,7 @@ SERIES = (
     "create --shape 3+0",
     *(f"create --clusters {number}" for number in (2, 4, 8)),
     "load",
+    "claim",
 )
 
 
@@ -61,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     loads.add_argument("--mb", type=int, default=300, help="the image's size in millions of bytes (default 300)")
     loads.add_argument("--image", default="", help="the node image, instead of the default")
     loads.set_defaults(measure=load)
+
+    claims = commands.add_parser("claim", parents=[runs], help="claim clusters that were parked in a pool")
+    claims.set_defaults(measure=claim)
 
     alls = commands.add_parser("all", parents=[runs], help="every series that the bars are about")
     alls.set_defaults(measure=everything)

@@ -67,5 +67,7 @@ def bars(records: Sequence[Record]) -> Iterator[Bar]:
     yield from ratio("1+2 delete, to kind's", 0.70, ours(of.delete, "1+2"), kinds(of.delete, "1+2"))
     for shape in ("1+0", "1+2"):
         yield from ratio(f"{shape} client CPU, to kind's", 1.0, ours(of.client_cpu, shape), kinds(of.client_cpu, shape))
+    claims = values(chosen(records, benchmark="claim", shape="1+0", program=OURS), of.api)
+    yield from at_most("claim from a pool, API usable", 1.0, "s", median(claims))
     for what, figure, seconds, shape, clusters in KINDS_OWN:
         yield from ratio(f"kind's {what}, to {seconds} s", 1.15, kinds(figure, shape, clusters), seconds)

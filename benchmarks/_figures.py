@@ -29,6 +29,16 @@ def dns(record: Record) -> float | None:
     return record.get("dns_s")
 
 
+def api(record: Record) -> float | None:
+    """Seconds of a claim until an object was written to the API server and read."""
+    return record.get("api_s")
+
+
+def account(record: Record) -> float | None:
+    """Seconds of a claim until a new namespace had its default ServiceAccount."""
+    return record.get("account_s")
+
+
 def delete(record: Record) -> float | None:
     """Seconds that the delete took."""
     return record.get("delete_s")

@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 def write(record: Record, path: Path | None) -> None:
     """Tell of a run, and add it to the file, if there is one."""
-    figures = {name: record[name] for name in ("usable_s", "dns_s", "delete_s", "taken_s") if name in record}
+    figures = {name: record[name] for name in ("api_s", "usable_s", "account_s", "dns_s", "delete_s", "taken_s") if name in record}
     print(
         f"{record['program']:<26} {'(warm-up) ' if record['warm_up'] else ''}"
         + (record["error"] or "  ".join(f"{name} {value:6.2f}" for name, value in figures.items()))

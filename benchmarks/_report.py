@@ -13,7 +13,9 @@ from benchmarks._programs import OURS
 from benchmarks._records import Record, chosen, median, p90, values
 
 COLUMNS: tuple[tuple[str, of.Figure, int], ...] = (
+    ("API s", of.api, 2),
     ("usable s", of.usable, 2),
+    ("new namespace s", of.account, 2),
     ("DNS s", of.dns, 2),
     ("delete s", of.delete, 2),
     ("load s", of.taken, 2),

@@ -18,7 +18,7 @@ from typing import Any
 
 from kindasync.cluster._get import Found, get
 from kindasync.cluster._leftovers import cluster_of
-from kindasync.cluster._lookup import existing_members, registries, role_of
+from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
 from kindasync.cluster._marks import Mark, has_mark, put_marks
 from kindasync.cluster._names import POOL_CONFIG_LABEL, POOL_LABEL, natural
 from kindasync.cluster._requests import AnyConfig, request_of
@@ -38,7 +38,9 @@ LEADER = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-contro
 # Time goes on for what is frozen. After a thaw a controller-manager would find that no node was heard of for long, before any kubelet could say
 # a word, and take all of them for lost, for 10 s. One that begins then knows nothing of before; and its kubelet starts it at once.
 KILL_CONTROLLER_MANAGER = ("pkill", "-KILL", "--full", "^kube-controller-manager ")
-# A kubelet would tell that its runtime has not answered for long, before it has asked it, and say better 10 s later. So the API server goes on last.
+# A kubelet would tell that its runtime has not answered for long, before it has asked it, and say better 10 s later. So the API servers go on last:
+# when each node's runtime has answered another one who asks the same, after its kubelet.
+ASK_RUNTIME = ("crictl", "info")
 STOP_API_SERVER, CONTINUE_API_SERVER = (("pkill", f"-{signal}", "--full", "^kube-apiserver ") for signal in ("STOP", "CONT"))
 
 
@@ -262,11 +264,13 @@ async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: fl
     cluster = cluster_of(first)
     containers = await existing_members(connection, cluster)
 
-    async def unpause(container: Container) -> None:
-        await container_unpause(connection, container.id)
+    async def wake(container: Container) -> None:
+        if container.state == "paused":
+            await container_unpause(connection, container.id)
+        if is_node(container):
+            await container_exec(connection, container.id, ASK_RUNTIME)
 
-    frozen = [each for each in (*containers, *await registries(connection, cluster)) if each.state == "paused"]
-    if failures := await together((each for each in frozen if each.id != first.id), unpause):
+    if failures := await together((*containers, *await registries(connection, cluster)), wake):
         raise StepFailed("let the nodes go on", cluster, [error for _, error in failures])
     await put_marks(connection, cluster, (each for each in containers if each.id != first.id), Mark.CLAIMED)
     found = await get(connection, cluster)
@@ -278,7 +282,7 @@ async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: fl
         raise StepFailed("let the API server go on", cluster, [error for _, error in failures])
     if wait_s > 0:
         async with api_client(found.kubeconfig) as session:
-            nodes = [each.name for each in containers if role_of(each) in (Role.CONTROL_PLANE, Role.WORKER)]
+            nodes = [each.name for each in containers if is_node(each)]
             api = ClusterApi(session)
             with deadline(api, f'the API server of cluster "{cluster}" to go on', wait_s):
                 await api.delete(LEADER)  # who leads now need not wait until the one that was killed has lost that: 15 s
