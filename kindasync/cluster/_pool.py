@@ -35,13 +35,10 @@ from kindasync.events import Bus, ClusterClaimed, ClusterParked
 
 DNS = "deployments.v1.apps/coredns"
 LEADER = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager"
-# Time goes on for what is frozen. After a thaw a controller-manager would find that no node was heard of for long, before any kubelet could say
-# a word, and take all of them for lost, for 10 s. One that begins then knows nothing of before; and its kubelet starts it at once.
+# Time goes on for what is frozen. After a thaw a kubelet would find that its runtime has not answered for long, before it has asked it, and tell
+# so; and the controller-manager that no node was heard of for long. Both would know better 10 s later. So neither is frozen: they begin anew.
+STOP_KUBELET, START_KUBELET = (("systemctl", verb, "kubelet") for verb in ("stop", "start"))
 KILL_CONTROLLER_MANAGER = ("pkill", "-KILL", "--full", "^kube-controller-manager ")
-# A kubelet would tell that its runtime has not answered for long, before it has asked it, and say better 10 s later. So the API servers go on last:
-# when each node's runtime has answered another one who asks the same, after its kubelet.
-ASK_RUNTIME = ("crictl", "info")
-STOP_API_SERVER, CONTINUE_API_SERVER = (("pkill", f"-{signal}", "--full", "^kube-apiserver ") for signal in ("STOP", "CONT"))
 
 
 class State(StrEnum):
@@ -173,10 +170,10 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
         leader = await _leader(api)
 
     async def pause(container: Container) -> None:
-        if role_of(container) is Role.CONTROL_PLANE:
-            await _signal(connection, container, STOP_API_SERVER)
-            if leader in ("", container.name):  # those that wait to be elected know nothing: one of them leads after the thaw
-                await _signal(connection, container, KILL_CONTROLLER_MANAGER)
+        if is_node(container):
+            await _run(connection, container, STOP_KUBELET)
+        if role_of(container) is Role.CONTROL_PLANE and leader in ("", container.name):  # who waits to be elected knows nothing
+            await _run(connection, container, KILL_CONTROLLER_MANAGER, passing=(0, 1))  # 1: none runs
         await container_pause(connection, container.id)
 
     containers = await existing_members(connection, cluster)
@@ -189,10 +186,9 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
     bus.emit(ClusterParked(cluster=cluster, pool=pool, duration_s=bus.elapsed_s() - began))
 
 
-async def _signal(connection: Connection, container: Container, argv: Sequence[str]) -> None:
-    """Send a signal to a program of a node; if none runs, it is starting."""
+async def _run(connection: Connection, container: Container, argv: Sequence[str], *, passing: Collection[int] = (0,)) -> None:
     result = await container_exec(connection, container.id, argv)
-    if result.exit_code > 1:
+    if result.exit_code not in passing:
         raise ExecFailed(container.name, argv, result.exit_code, result.tail())
 
 
@@ -268,18 +264,13 @@ async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: fl
         if container.state == "paused":
             await container_unpause(connection, container.id)
         if is_node(container):
-            await container_exec(connection, container.id, ASK_RUNTIME)
+            await _run(connection, container, START_KUBELET)
 
     if failures := await together((*containers, *await registries(connection, cluster)), wake):
         raise StepFailed("let the nodes go on", cluster, [error for _, error in failures])
     await put_marks(connection, cluster, (each for each in containers if each.id != first.id), Mark.CLAIMED)
     found = await get(connection, cluster)
 
-    async def go_on(container: Container) -> None:
-        await _signal(connection, container, CONTINUE_API_SERVER)
-
-    if failures := await together((each for each in containers if role_of(each) is Role.CONTROL_PLANE), go_on):
-        raise StepFailed("let the API server go on", cluster, [error for _, error in failures])
     if wait_s > 0:
         async with api_client(found.kubeconfig) as session:
             nodes = [each.name for each in containers if is_node(each)]

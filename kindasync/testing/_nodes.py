@@ -126,10 +126,10 @@ def _registry(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> Pr
 
 _PROGRAMS: dict[str, Program] = {
     **PROGRAMS,
-    "crictl": lambda *_: ProgramResult(),
     "ctr": lambda *_: ProgramResult(),
     "haproxy": _haproxy,
     "kubeadm": _kubeadm,
     "pkill": PROGRAMS["true"],
     "registry": _registry,
+    "systemctl": lambda *_: ProgramResult(),
 }

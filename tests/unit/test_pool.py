@@ -95,12 +95,12 @@ async def test_fill(fake: FakeEngine) -> None:
     seen = Recording()
     programs: dict[str, list[str]] = defaultdict(list)
 
-    def pkill(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+    def note(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
         assert not container.paused
         programs[container.name].append(f"{argv[1]} {argv[-1]}")
         return ProgramResult()
 
-    fake.node.programs["pkill"] = pkill
+    fake.node.programs["systemctl"] = fake.node.programs["pkill"] = note
 
     made = await Cluster.fill_pool("ci", size=2, config=TWO_NODES, on_event=seen.keep, engine=fake.url)
     again = await Cluster.fill_pool("ci", size=3, config=TWO_NODES, engine=fake.url)
@@ -116,7 +116,7 @@ async def test_fill(fake: FakeEngine) -> None:
         assert frozen(fake, name) == {True}
         assert {container.labels["kindasync.pool"] for container in fake.containers.values()} == {"ci"}
         assert marks(first(fake, name)) == {"finished"}
-        assert programs[f"{name}-control-plane"][-2:] == ["-STOP ^kube-apiserver ", "-KILL ^kube-controller-manager "]
+        assert programs[f"{name}-control-plane"][-2:] == ["stop kubelet", "-KILL ^kube-controller-manager "]
 
 
 async def test_the_balancer_is_frozen_too(fake: FakeEngine) -> None:
