@@ -20,6 +20,7 @@ class Refusal(Enum):
     MOUNT_SOURCE_MISSING = auto()
     NO_EXIT_EVENT = auto()
     BEING_REMOVED = auto()
+    NOT_FROZEN = auto()
     NETWORK_EXISTS = auto()
     NETWORK_IN_USE = auto()
     DISK_FULL = auto()
@@ -81,6 +82,7 @@ _TABLE = (
     _Row(Refusal.MOUNT_SOURCE_MISSING, ("bind source path does not exist", "mounts denied", "is not shared from the host", "statfs")),
     _Row(Refusal.NO_EXIT_EVENT, ("did not receive an exit event", "tried to kill container, but")),
     _Row(Refusal.BEING_REMOVED, ("is already in progress", "marked for removal")),
+    _Row(Refusal.NOT_FROZEN, ("unable to freeze",)),
     _Row(Refusal.NETWORK_IN_USE, ("has active endpoints", "network is being used")),
     _Row(Refusal.NETWORK_EXISTS, ("already exists", "network name already used")),
     _Row(

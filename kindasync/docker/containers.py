@@ -19,6 +19,8 @@ from kindasync.errors import ApiError, EngineTimeout, NotFound, StreamFailed
 STOP_GRACE_S = 10
 REMOVE_ATTEMPTS = 5
 REMOVE_PAUSE_S = 1.0
+FREEZE_ATTEMPTS = 5
+FREEZE_PAUSE_S = 0.2
 REMOVED_BY_OTHERS_S = 60.0
 
 
@@ -276,13 +278,21 @@ async def container_stop(connection: Connection, container: str, *, grace_s: int
     await connection.request(_call("ContainerStop", "POST", container, "/stop", params={"t": str(grace_s)}), timeout_s=grace_s + 30)
 
 
-async def container_pause(connection: Connection, container: str) -> None:
+async def container_pause(connection: Connection, container: str, *, pause_s: float = FREEZE_PAUSE_S) -> None:
     """Freeze all processes of a container.
 
     Source: Docker Engine API, ContainerPause, POST /containers/{id}/pause. Raises: NotFound; ApiError (409, 500) if it does not run, or is paused.
+    runc's "unable to freeze", on cgroup v1 where processes come and go, is met by trying again, at most FREEZE_ATTEMPTS times; all go on in between.
     Cancellation: takes effect after the answer.
     """
-    await answered(connection.request(_call("ContainerPause", "POST", container, "/pause")))
+    for attempt in range(1, FREEZE_ATTEMPTS + 1):
+        try:
+            await answered(connection.request(_call("ContainerPause", "POST", container, "/pause")))
+            return
+        except ApiError as error:
+            if refusal_of(error.message) is not Refusal.NOT_FROZEN or attempt == FREEZE_ATTEMPTS:
+                raise
+        await anyio.sleep(pause_s)
 
 
 async def container_unpause(connection: Connection, container: str) -> None:

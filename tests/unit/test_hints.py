@@ -59,6 +59,9 @@ MESSAGES = {
         "removal of container demo-control-plane is already in progress",
         "container is marked for removal and cannot be started",
     ],
+    Refusal.NOT_FROZEN: [
+        "cannot pause container d8589d56252a: OCI runtime pause failed: unable to freeze: unknown",  # 26, cgroup v1
+    ],
     Refusal.NETWORK_EXISTS: [
         "network with name kind already exists",
         "network name kind already used: network already exists",  # Podman
@@ -144,7 +147,9 @@ def test_a_refusal_that_its_user_can_mend_has_a_hint(refusal: Refusal, remedy: s
     assert all(remedy in hint_for(message) for message in MESSAGES[refusal])
 
 
-@pytest.mark.parametrize("refusal", [Refusal.ADDRESS_TAKEN, Refusal.SUBNETS_OVERLAP, Refusal.NO_IPV6, Refusal.NO_EXIT_EVENT])
+@pytest.mark.parametrize(
+    "refusal", [Refusal.ADDRESS_TAKEN, Refusal.SUBNETS_OVERLAP, Refusal.NO_IPV6, Refusal.NO_EXIT_EVENT, Refusal.NOT_FROZEN]
+)
 def test_what_kindasync_deals_with_itself_has_no_hint(refusal: Refusal) -> None:
     """Nobody is told to do what has been done."""
     assert not any(hint_for(message) for message in MESSAGES[refusal])
