@@ -46,6 +46,7 @@ import (
 
 	"kindasync.dev/node-image/kube/crictl"
 	"kindasync.dev/node-image/kube/podnetwork"
+	"kindasync.dev/node-image/kube/snapshot"
 )
 
 // corednsPlugins is the order in which CoreDNS runs its plugins: upstream's plugin.cfg, less what nothing in a cluster's Corefile uses.
@@ -66,6 +67,7 @@ var programs = map[string]func(){
 	"coredns":                 runCoreDNS,
 	"podnetwork":              func() { exit(podnetwork.Main()) },
 	"crictl":                  func() { exit(crictl.Main(os.Args[1:])) },
+	"snapshot":                func() { exit(snapshot.Main(os.Args[1:])) },
 }
 
 func main() {
