@@ -235,6 +235,14 @@ class ClusterReady(Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRestored(Timed):
+    """The cluster's objects are again as they were in `snapshot`, and it can be used. `duration_s`: the whole restore, or reset."""
+
+    stage: ClassVar[str] = "snapshot"
+    snapshot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStopped(Timed):
     """A node's container was stopped; what is in it stays."""
 

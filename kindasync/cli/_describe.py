@@ -57,6 +57,8 @@ def describe(event: events.Event) -> str | None:
             return "stopped"
         case events.ClusterStopped():
             return f'stopped cluster "{event.cluster}" in {event.duration_s:.1f} s'
+        case events.ClusterRestored():
+            return f'cluster "{event.cluster}" is as in snapshot "{event.snapshot}" again, after {event.duration_s:.1f} s'
         case events.ClusterParked():
             return f'parked in pool "{event.pool}"'
         case events.ClusterClaimed():

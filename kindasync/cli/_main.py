@@ -43,7 +43,7 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self._lazy and not ctx.resilient_parsing:
-            near = " or ".join(get_close_matches(args[0], self._lazy))
+            near = " or ".join(get_close_matches(args[0], self._lazy, cutoff=0.7))
             ctx.fail(f'there is no command "{ctx.command_path} {args[0]}"' + (f"; did you mean {near}?" if near else ""))
         return super().resolve_command(ctx, args)
 
@@ -120,6 +120,9 @@ def _print_version(context: click.Context, _: click.Parameter, value: bool) -> N
         "export": "_main:export",
         "stop": "_stop:stop_cluster",
         "start": "_stop:start_cluster",
+        "snapshot": "_snapshots:snapshot",
+        "restore": "_snapshots:restore",
+        "reset": "_snapshots:reset",
         "add": "_main:add",
         "remove": "_main:remove",
         "load": "_main:load",
@@ -162,14 +165,29 @@ def create() -> None:
     """Create a cluster."""
 
 
-@click.group(cls=LazyGroup, lazy={"cluster": "_delete:delete_cluster", "clusters": "_delete:delete_clusters"})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "cluster": "_delete:delete_cluster",
+        "clusters": "_delete:delete_clusters",
+        "snapshot": "_snapshots:delete_snapshot",
+    },
+)
 def delete() -> None:
-    """Delete one cluster, several, or all."""
+    """Delete one cluster, several, or all; or a snapshot."""
 
 
-@click.group(cls=LazyGroup, lazy={"clusters": "_get:get_clusters", "nodes": "_get:get_nodes", "kubeconfig": "_get:get_kubeconfig"})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "clusters": "_get:get_clusters",
+        "nodes": "_get:get_nodes",
+        "kubeconfig": "_get:get_kubeconfig",
+        "snapshots": "_snapshots:get_snapshots",
+    },
+)
 def get() -> None:
-    """Print clusters, nodes or a kubeconfig."""
+    """Print clusters, nodes, snapshots or a kubeconfig."""
 
 
 @click.group(cls=LazyGroup, lazy={"kubeconfig": "_get:export_kubeconfig", "logs": "_logs:export_logs"})

@@ -151,6 +151,7 @@ class _Live:
                 self._put(event.cluster, describe(event) or "", mark="✓", ended=now)
             case (
                 events.NodeLoaded()
+                | events.ClusterRestored()
                 | events.ClusterParked()
                 | events.ClusterClaimed()
                 | events.NodeRemoved()

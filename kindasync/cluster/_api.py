@@ -117,9 +117,17 @@ class ClusterApi:
         except aiohttp.ClientError as error:
             raise unreachable(error) from error
 
-    async def insist(self, method: str, path: str, body: object = None, *, content_type: str | None = None) -> Any:
-        """As `request`, tried again every RETRY_S while the API server is not there, or has too much to do. No timeout: the caller has one."""
-        return await self._insist(lambda: self.request(method, path, body, content_type=content_type), passing=())
+    async def insist(
+        self, method: str, path: str, body: object = None, *, content_type: str | None = None, passing: Collection[int] = ()
+    ) -> Any:
+        """As `request`, tried again every RETRY_S while the API server is not there, has too much to do, or answers with a status that is
+        `passing`. No timeout: the caller has one.
+        """
+        return await self._insist(lambda: self.request(method, path, body, content_type=content_type), passing=passing)
+
+    async def revision(self) -> str:
+        """The revision of etcd that is the newest now. No timeout: the caller has one."""
+        return str((await self.insist("GET", "/api/v1/namespaces?limit=1"))["metadata"]["resourceVersion"])
 
     async def _insist(self, work: Callable[[], Awaitable[Answer]], *, passing: Collection[int]) -> Answer:
         while True:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kindasync.cluster._leftovers import Leftover
     from kindasync.cluster._pool import Pool
     from kindasync.cluster._run import Hook, Request
+    from kindasync.cluster._snapshots import Snapshot
     from kindasync.docker import Connection
     from kindasync.docker.containers import Container
     from kindasync.docker.execs import ExecResult
@@ -322,6 +323,51 @@ class Cluster:
         their Kubernetes does not know (networks not of our making); EngineError. Cancellation: some are started then.
         """
         await start(self.name, engine=self.engine, wait_s=wait_s, on_event=on_event)
+
+    async def reset(self, *, on_event: Callback | Bus | None = None) -> None:
+        """Make the cluster's API objects again what they were when `create` returned. As `restore`, of the snapshot "created"."""
+        from kindasync.cluster._snapshots import CREATED
+
+        await self.restore(CREATED, on_event=on_event)
+
+    async def snapshot(self, name: str) -> Snapshot:
+        """Keep all API objects as they are now under a name, for `restore`; a snapshot that had it is replaced. They are kept in the cluster's etcd.
+
+        Raises: ClusterNotFound; ClusterError for what is no name, if no control plane runs, or if the node image has no program for it.
+        Cancellation: it may be taken all the same.
+        """
+        from kindasync.cluster import _snapshots
+
+        async with _operation_on(self.name, self.engine, None) as (connection, _):
+            return await _snapshots.take(connection, self.name, name)
+
+    async def restore(self, name: str, *, on_event: Callback | Bus | None = None) -> None:
+        """Make the cluster's API objects again what they were in a snapshot, with their UIDs: what was made since is gone, whatever
+        finalizers and webhooks say, with the containers of its pods and the data of its volumes; what was changed or deleted is as it was.
+
+        Returns when objects are taken again, all nodes are Ready, and so are pods that had to return. Not undone: images that were loaded, files in nodes,
+        data in volumes that the snapshot has. Pods of the snapshot that still run go on.
+        Raises: ClusterNotFound; ClusterError if there is no such snapshot, if it is of other nodes than there are, or if
+        something goes on changing objects; StepFailed; NotReady. Cancellation: some objects are as they were, others not; the same again goes on.
+        """
+        from kindasync.cluster import _snapshots
+
+        async with _operation_on(self.name, self.engine, on_event) as (connection, bus):
+            await _snapshots.restore(connection, bus, self.name, name)
+
+    async def snapshots(self) -> tuple[Snapshot, ...]:
+        """The snapshots that there are, by name. Raises: as `snapshot`."""
+        from kindasync.cluster import _snapshots
+
+        async with _operation_on(self.name, self.engine, None) as (connection, _):
+            return await _snapshots.list_snapshots(connection, self.name)
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot. Raises: as `snapshot`; ClusterError if there is none of that name."""
+        from kindasync.cluster import _snapshots
+
+        async with _operation_on(self.name, self.engine, None) as (connection, _):
+            await _snapshots.drop(connection, self.name, name)
 
     async def add_node(
         self,

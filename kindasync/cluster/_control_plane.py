@@ -16,6 +16,7 @@ from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._registry import HOSTING
 from kindasync.cluster._run import Run
+from kindasync.cluster._snapshots import take_created
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
@@ -69,6 +70,8 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assemb
             if plan.single_node:
                 await _include_in_load_balancers(api, first.plan.name)
             await remove_token(run, api)
+            if first.initialised and run.request.wait_s > 0:
+                await take_created(run.connection, first.container, await api.revision())
     return for_cluster(confs["admin.conf"], run.cluster, server)
 
 

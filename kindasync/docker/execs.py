@@ -143,6 +143,18 @@ def _start(exec_id: str, subject: str, *, tty: bool = False) -> Call:
     return Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": False, "Tty": tty})
 
 
+async def exec_start_detached(connection: Connection, container: str, argv: Sequence[str]) -> None:
+    """Start `argv` (no shell) in a running container, and leave it to itself: nothing of it is seen here.
+
+    Source: Docker Engine API, ContainerExec, ExecStart. Raises: NotFound; Conflict if the container does not run; ApiError, from some
+    Engines, for a program that is not there.
+    """
+    subject = f"container {container}"
+    call = Call("ContainerExec", "POST", f"/containers/{quote(container, safe='')}/exec", subject, json={"Cmd": list(argv)})
+    exec_id = str(required("ContainerExec", await connection.request_json(call), "Id"))
+    await connection.request(Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": True, "Tty": False}))
+
+
 class _Output:
     def __init__(self, on_output: OnOutput | None, on_error: OnOutput | None, *, framed: bool) -> None:
         self.stdout: list[bytes] = []

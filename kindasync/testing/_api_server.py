@@ -122,6 +122,8 @@ class FakeApiServer:
             return Answer.of_json({"groups": []})
         if method == "GET" and path.endswith("/deployments"):
             return Answer.of_json({"items": self._observed(path)})
+        if method == "GET" and path == "/api/v1/namespaces":
+            return Answer.of_json({"metadata": {"resourceVersion": str(len(self.objects) + 1)}, "items": []})
         if method == "GET" and path == "/api/v1/nodes":
             return Answer.of_json({"items": self._observed(path)})
         if method == "GET" and path == "/api/v1/pods":

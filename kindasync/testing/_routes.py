@@ -236,6 +236,9 @@ class Routes:
         upgraded = request.headers.get("upgrade") == "tcp"
         if execution["stdin"] and not upgraded:
             raise Refused(400, "the fake gives stdin to upgraded connections only")
+        if request.json.get("Detach"):
+            execution["code"] = self._run(execution, b"").exit_code
+            return Answer()
         headers = {"Content-Type": _STREAM if self._state.profile.sends_stream_type else _RAW_STREAM}
         if upgraded:
             return Answer(status=101, hijack=True, headers=headers, stream=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -65,6 +66,12 @@ async def lives(engine: Engine) -> None:
     assert_type(await cluster.add_node("worker"), Node)
     await cluster.remove_node("demo-worker", force=True)
     await cluster.export_logs("logs")
+    snapshot = await cluster.snapshot("installed")
+    assert_type((snapshot.name, snapshot.taken, snapshot.objects), tuple[str, datetime, int])
+    assert_type([each.name for each in await cluster.snapshots()], list[str])
+    await cluster.restore("installed", on_event=listener)
+    await cluster.delete_snapshot("installed")
+    await cluster.reset()
     await cluster.delete()
 
 

@@ -73,6 +73,8 @@ REQUESTS = [
     ("ExecStart", 3),
     ("GetContainerArchive", 3),
     ("ExecInspect", 3),
+    ("ContainerExec", 4),  # the snapshot
+    ("ExecStart", 4),
     ("ContainerList", 4),
     ("PutContainerArchive", 2),  # the mark of what is finished
 ]

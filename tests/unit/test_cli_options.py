@@ -144,6 +144,10 @@ DESCRIBED = [
     (events.NodeStopped(cluster="demo", node="demo-worker", duration_s=1), "stopped"),
     (events.ClusterStopped(cluster="demo", duration_s=1.26), 'stopped cluster "demo" in 1.3 s'),
     (events.ClusterParked(cluster="demo", pool="ci", duration_s=1), 'parked in pool "ci"'),
+    (
+        events.ClusterRestored(cluster="demo", snapshot="created", duration_s=1.23),
+        'cluster "demo" is as in snapshot "created" again, after 1.2 s',
+    ),
     (events.ClusterClaimed(cluster="demo", pool="ci", duration_s=0.42), 'claimed cluster "demo" in 0.4 s'),
     (events.NodeCordoned(node="demo-worker"), "cordoned: no new pods"),
     (events.PodEvicted(node="demo-worker", pod="default/web"), "evicted pod default/web"),

@@ -139,6 +139,7 @@ ClusterClaimed (pool): duration_s, pool
 ClusterDeleted (delete): duration_s
 ClusterParked (pool): duration_s, pool
 ClusterReady (readiness): duration_s
+ClusterRestored (snapshot): duration_s, snapshot
 ClusterStopped (stop): duration_s
 ContainerCreated (container): duration_s, image, address
 ControlPlaneUp (control plane): duration_s

@@ -18,7 +18,7 @@ import (
 
 const (
 	deadline = 20 * time.Second
-	usage    = "usage: snapshot take NAME [-revision N] | restore NAME -nodes NODE,NODE... [-resting NODE,NODE...] | list | drop NAME | tidy [-pods UID,UID...] [-volumes PATH,PATH...]"
+	usage    = "usage: snapshot take NAME [-revision N] | restore NAME -nodes NODE,NODE... [-resting NODE,NODE...] | list | drop NAME | tidy [-pods UID,UID...] [-returning UID,UID...] [-volumes PATH,PATH...]"
 )
 
 // Main runs one command, which prints JSON; its error is for stderr, with exit code 1.

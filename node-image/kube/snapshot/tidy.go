@@ -26,14 +26,13 @@ const (
 func tidy(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("tidy", flag.ContinueOnError)
 	pods := flags.String("pods", "", "UIDs of pods that have to end now")
+	returning := flags.String("returning", "", "UIDs of pods that are to begin anew; the kubelet rests")
 	volumes := flags.String("volumes", "", "directories that are to stay")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if uids := list(*pods); len(uids) > 0 {
-		if err := stopPods(ctx, uids); err != nil {
-			return err
-		}
+	if err := stopPods(ctx, list(*pods), list(*returning)); err != nil {
+		return err
 	}
 	return removeVolumes(list(*volumes))
 }
@@ -53,8 +52,12 @@ func removeVolumes(kept []string) error {
 	return errors.Join(failures...)
 }
 
-// stopPods ends and removes at once what this node runs of pods that are no more; their kubelet would give them time to end.
-func stopPods(ctx context.Context, uids []string) error {
+// stopPods ends at once what this node runs of pods; their kubelet would give them time to end. It removes what is left of those that
+// are no more, but cannot while it rests.
+func stopPods(ctx context.Context, uids, returning []string) error {
+	if len(uids)+len(returning) == 0 {
+		return nil
+	}
 	connection, err := grpc.NewClient(runtimeEndpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
@@ -68,17 +71,18 @@ func stopPods(ctx context.Context, uids []string) error {
 	var stopping sync.WaitGroup
 	failures := make([]error, len(reply.GetItems()))
 	for index, sandbox := range reply.GetItems() {
-		if slices.Contains(uids, sandbox.GetLabels()[uidLabel]) {
-			stopping.Go(func() { failures[index] = stop(ctx, service, sandbox.GetId()) })
+		uid := sandbox.GetLabels()[uidLabel]
+		if remove := slices.Contains(returning, uid); remove || slices.Contains(uids, uid) {
+			stopping.Go(func() { failures[index] = stop(ctx, service, sandbox.GetId(), remove) })
 		}
 	}
 	stopping.Wait()
 	return errors.Join(failures...)
 }
 
-func stop(ctx context.Context, service runtimeapi.RuntimeServiceClient, sandbox string) error {
+func stop(ctx context.Context, service runtimeapi.RuntimeServiceClient, sandbox string, remove bool) error {
 	_, err := service.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: sandbox})
-	if err == nil {
+	if err == nil && remove {
 		_, err = service.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: sandbox})
 	}
 	if status.Code(err) == codes.NotFound { // the kubelet was faster

@@ -1,0 +1,252 @@
+"""Snapshots: a cluster's API objects as they were, and again.
+
+The program `snapshot` of the node image keeps them in etcd, and works beneath the API server: see node-image/kube/snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from kindasync.cluster._get import get
+from kindasync.cluster._lookup import existing_members, is_node, role_of
+from kindasync.cluster._together import together
+from kindasync.config import Role
+from kindasync.docker import Connection
+from kindasync.docker._engine import carried_through
+from kindasync.docker.containers import Container
+from kindasync.docker.execs import exec_start_detached
+from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotReady, StepFailed
+from kindasync.events import Bus, ClusterRestored
+from kindasync.node._containerd import run
+
+if TYPE_CHECKING:
+    from kindasync.cluster._api import ClusterApi
+
+CREATED = "created"  # the one that `create` takes
+PROGRAM = "snapshot"
+PASSES = 6
+USABLE_S = 60.0
+CLEANUP_S = 30.0
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+_DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions/"  # in etcd
+_REFUSALS = (400, 403, 404, 422)  # of what an API server does not know yet that it is gone: policies, webhooks, namespaces that end
+_ABSENT = (126, 127)  # exit codes of a program that is not there
+_PROBE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "kindasync-probe-", "namespace": "default"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A snapshot. Shape: `taken` when; `objects` how many it has."""
+
+    name: str
+    taken: datetime
+    objects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Restored:
+    """What one pass of the program has done: see node-image/kube/snapshot/restore.go."""
+
+    keys: Sequence[str]
+    killed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    returning: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    volumes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What a restore has done that it has to see to the end: nodes whose kubelets it stopped, pods that return (UIDs), and changed CustomResourceDefinitions."""
+
+    resting: set[str] = field(default_factory=set)
+    returned: set[str] = field(default_factory=set)
+    definitions: set[str] = field(default_factory=set)
+
+
+async def take_created(connection: Connection, container: Container, revision: str) -> None:
+    """Have a control plane keep its cluster as it is at a revision of etcd. Not waited for: `restore` does that."""
+    await exec_start_detached(connection, container.id, [PROGRAM, "take", CREATED, "-revision", revision])
+
+
+async def take(connection: Connection, cluster: str, name: str) -> Snapshot:
+    """Keep all API objects under a name; a snapshot that had it is replaced. Raises: ClusterNotFound; ClusterError."""
+    _check(name)
+    return _snapshot(await _ask(connection, await existing_members(connection, cluster), ["take", name]))
+
+
+async def list_snapshots(connection: Connection, cluster: str) -> tuple[Snapshot, ...]:
+    """All of a cluster, by name. Raises: ClusterNotFound; ClusterError."""
+    return tuple(map(_snapshot, await _ask(connection, await existing_members(connection, cluster), ["list"])))
+
+
+async def drop(connection: Connection, cluster: str, name: str) -> None:
+    """Forget a snapshot. Raises: ClusterNotFound; ClusterError."""
+    _check(name)
+    await _ask(connection, await existing_members(connection, cluster), ["drop", name])
+
+
+async def restore(connection: Connection, bus: Bus, cluster: str, name: str) -> None:
+    """Make a cluster's objects again what they were, and wait until it can be used.
+
+    Raises: ClusterNotFound; ClusterError; StepFailed; NotReady.
+    """
+    _check(name)
+    began = bus.elapsed_s()
+    found = await get(connection, cluster)
+    nodes = [container for container in found.containers if is_node(container)]
+    change = _Change()
+    try:
+        await _pass_until_done(connection, cluster, name, nodes, change)
+    finally:
+        if change.resting:
+            await carried_through(partial(_wake, connection, cluster, [node for node in nodes if node.name in change.resting]))
+    await _wait_usable(found.kubeconfig, cluster, nodes, change, bus)
+    bus.emit(ClusterRestored(cluster=cluster, snapshot=name, duration_s=bus.elapsed_s() - began))
+
+
+async def _pass_until_done(connection: Connection, cluster: str, name: str, nodes: Sequence[Container], change: _Change) -> None:
+    """Restore, and tidy the nodes, until nothing is left to do."""
+    argv = ["restore", name, "-nodes", ",".join(node.name for node in nodes)]
+    for _ in range(PASSES):
+        done = _Restored(**await _ask(connection, nodes, [*argv, "-resting", ",".join(sorted(change.resting))]))
+        awake = [node for node in nodes if node.name not in change.resting and (node.name in done.returning or "" in done.returning)]
+        await _rest(connection, cluster, awake, change.resting)
+        change.returned.update(*done.returning.values())
+        change.definitions.update(key.removeprefix(_DEFINITIONS) for key in done.keys if key.startswith(_DEFINITIONS))
+        await _tidy(connection, cluster, nodes, done)
+        if not done.keys and not done.returning:
+            return
+    raise ClusterError(
+        f'cluster "{cluster}" does not stay as it was in snapshot "{name}"',
+        why=f"something changes objects again and again: {', '.join(done.keys[:5])}",
+        hint="end programs outside the cluster that work on it, such as controllers under test, before it is restored",
+    )
+
+
+async def _rest(connection: Connection, cluster: str, nodes: Iterable[Container], resting: set[str]) -> None:
+    """Stop the kubelets of nodes; their pods go on."""
+
+    async def rest(node: Container) -> None:
+        resting.add(node.name)
+        await run(connection, node.name, ["systemctl", "stop", "kubelet"])
+
+    await _on_all(f'stop the kubelets of cluster "{cluster}"', cluster, nodes, rest)
+
+
+async def _wake(connection: Connection, cluster: str, nodes: Iterable[Container]) -> None:
+    async def wake(node: Container) -> None:
+        await run(connection, node.name, ["systemctl", "start", "kubelet"])
+
+    with anyio.fail_after(CLEANUP_S):
+        await _on_all(f'start the kubelets of cluster "{cluster}"', cluster, nodes, wake)
+
+
+async def _tidy(connection: Connection, cluster: str, nodes: Iterable[Container], done: _Restored) -> None:
+    """End the containers of pods that are no more, and of those that return; remove directories of volumes that are no more."""
+
+    async def tidy(node: Container) -> None:
+        pods, returning = ([uid for place in (node.name, "") for uid in each.get(place, ())] for each in (done.killed, done.returning))
+        what = {"-pods": pods, "-returning": returning, "-volumes": done.volumes}
+        await run(connection, node.name, [PROGRAM, "tidy", *(part for flag, each in what.items() for part in (flag, ",".join(each)))])
+
+    await _on_all("end the pods that are no more", cluster, nodes, tidy)
+
+
+async def _on_all(step: str, cluster: str, nodes: Iterable[Container], act: Any) -> None:
+    if failures := await together(nodes, act):
+        raise StepFailed(step, cluster, [error for _, error in failures])
+
+
+async def _ask(connection: Connection, containers: Iterable[Container], arguments: Sequence[str]) -> Any:
+    """What the program answers in a control plane that runs. Raises: ClusterError."""
+    control_planes = [each for each in containers if role_of(each) is Role.CONTROL_PLANE]
+    running = [each for each in control_planes if each.state == "running"]
+    if not running:
+        states = ", ".join(f"{each.name} is {each.state}" for each in control_planes)
+        raise ClusterError("no control plane of the cluster runs", why=states, hint="kindasync start starts them")
+    failure: KindasyncError | None = None
+    for each in running:
+        try:
+            return json.loads((await run(connection, each.name, [PROGRAM, *arguments])).stdout)
+        except ExecFailed as error:
+            failure = _explained(error)
+    assert failure
+    raise failure
+
+
+def _explained(error: ExecFailed) -> ClusterError:
+    if error.exit_code in _ABSENT:
+        return ClusterError(
+            "the cluster's nodes cannot take snapshots",
+            why="their image has no program for it",
+            hint="create it with an image that kindasync build node-image has made",
+        )
+    return ClusterError("the snapshot's program failed", why=error.output_tail, hint="kindasync get snapshots lists those that there are")
+
+
+async def _wait_usable(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], change: _Change, bus: Bus) -> None:
+    """Wait until objects are taken again, and served, all nodes are Ready, and so are the pods that had to return. Raises: NotReady."""
+    from kindasync.cluster._api import ClusterApi, api_client, deadline
+    from kindasync.cluster._readiness import wait_ready
+
+    async with api_client(kubeconfig) as client:
+        api = ClusterApi(client)
+        with deadline(api, f'cluster "{cluster}" to take objects again', USABLE_S):
+            await api.insist("POST", "/api/v1/namespaces/default/configmaps?dryRun=All", _PROBE, passing=_REFUSALS)
+            for definition in sorted(change.definitions):
+                await _wait_served(api, definition)
+        names = [node.name for node in nodes]
+        await wait_ready(api, names, bus=bus, cluster=cluster, timeout_s=USABLE_S, needs_pod=False)
+        if change.returned:
+            await _wait_returned(api, cluster, set(change.returned))
+
+
+async def _wait_served(api: ClusterApi, definition: str) -> None:
+    """Wait until the objects of a CustomResourceDefinition are served; nothing if it is one that is gone. No timeout: the caller has one."""
+    from kindasync.cluster._api import ApiRefused
+
+    try:
+        spec = (await api.insist("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}"))["spec"]
+    except ApiRefused:
+        return
+    for version in spec["versions"]:
+        if version["served"]:
+            await api.insist("GET", f"/apis/{spec['group']}/{version['name']}/{spec['names']['plural']}?limit=1", passing=_REFUSALS)
+
+
+async def _wait_returned(api: ClusterApi, cluster: str, missing: set[str]) -> None:
+    from kindasync.cluster._readiness import condition_of
+
+    seen: dict[str, str] = {}
+    try:
+        with anyio.fail_after(USABLE_S):
+            async for change, pod in api.watch("/api/v1/pods"):
+                uid, status = pod["metadata"]["uid"], pod.get("status", {})
+                if uid in missing:
+                    seen[uid] = f"{pod['metadata']['name']} is {status.get('phase')}"
+                    if change == "DELETED" or (status.get("podIP") and condition_of(pod, "Ready").get("status") == "True"):
+                        missing.remove(uid)
+                if not missing:
+                    return
+    except TimeoutError as error:
+        state = "; ".join(seen.get(uid, f"{uid} not seen") for uid in sorted(missing))
+        raise NotReady(f'the pods that return to cluster "{cluster}" to be Ready', state, after_s=USABLE_S) from error
+
+
+def _check(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ClusterError(
+            f'there can be no snapshot "{name}"',
+            hint="a name has at most 63 lower case letters, digits, dots and dashes, no dash or dot at its ends",
+        )
+
+
+def _snapshot(document: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(name=document["name"], taken=datetime.fromisoformat(document["taken"]), objects=document["objects"])
