@@ -23,7 +23,7 @@ from kindasync.docker import Connection
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import exec_start_detached
-from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotReady, StepFailed
+from kindasync.errors import ApiError, ClusterError, Conflict, ExecFailed, KindasyncError, NotFound, NotReady, StepFailed
 from kindasync.events import Bus, ClusterRestored
 from kindasync.node._containerd import run
 
@@ -71,8 +71,12 @@ class _Change:
 
 
 async def take_created(connection: Connection, container: Container, revision: str) -> None:
-    """Have a control plane keep its cluster as it is at a revision of etcd. Not waited for: `restore` does that."""
-    await exec_start_detached(connection, container.id, [PROGRAM, "take", CREATED, "-revision", revision])
+    """Have a control plane keep its cluster as it is at a revision of etcd. Not waited for: `restore` does that. Nothing if its image has no program for it."""
+    try:
+        await exec_start_detached(connection, container.id, [PROGRAM, "take", CREATED, "-revision", revision])
+    except ApiError as error:
+        if isinstance(error, (Conflict, NotFound)):
+            raise
 
 
 async def take(connection: Connection, cluster: str, name: str) -> Snapshot:

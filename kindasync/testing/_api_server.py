@@ -109,6 +109,8 @@ class FakeApiServer:
         if method == "PATCH" and head.headers.get("content-type") == "application/apply-patch+yaml":
             self.objects.append(document)
             return Answer.of_json(document)
+        if method == "POST" and "dryRun" in head.params:
+            return Answer.of_json(document, 201)
         if method == "POST":
             name = (document["kind"], document["metadata"].get("namespace", ""), document["metadata"]["name"])
             if any((each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]) == name for each in self.objects):
@@ -179,8 +181,8 @@ class FakeApiServer:
         if path.endswith("/kube-system/deployments") and self._behaviour.has_network:
             return [{"metadata": {"name": "coredns"}, "status": {"conditions": [{"type": "Available", "status": "True"}]}}]
         if path == "/api/v1/pods" and self._behaviour.has_network and (nodes := self._nodes()):
-            status = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
-            return [{"metadata": {"name": "coredns-1"}, "spec": {"nodeName": nodes[0]}, "status": status}]
+            status = {"podIP": "10.244.0.2", "conditions": [{"type": name, "status": "True"} for name in ("PodScheduled", "Ready")]}
+            return [{"metadata": {"name": "coredns-1", "uid": "coredns-1"}, "spec": {"nodeName": nodes[0]}, "status": status}]
         return []
 
 

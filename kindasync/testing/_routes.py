@@ -237,7 +237,10 @@ class Routes:
         if execution["stdin"] and not upgraded:
             raise Refused(400, "the fake gives stdin to upgraded connections only")
         if request.json.get("Detach"):
-            execution["code"] = self._run(execution, b"").exit_code
+            result = self._run(execution, b"")
+            execution["code"] = result.exit_code
+            if result.exit_code == self._state.profile.program_missing:
+                raise Refused(400, result.stdout.decode().rstrip())
             return Answer()
         headers = {"Content-Type": _STREAM if self._state.profile.sends_stream_type else _RAW_STREAM}
         if upgraded:

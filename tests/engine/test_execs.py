@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from kindasync.docker.containers import container_inspect, container_kill
-from kindasync.docker.execs import container_exec, container_output
-from kindasync.errors import Conflict, ExecFailed, NotFound
+from kindasync.docker.execs import container_exec, container_output, exec_start_detached
+from kindasync.errors import ApiError, Conflict, ExecFailed, NotFound
 from kindasync.testing import FakeContainer, ProgramResult
 from tests.engine.lab import REAL_ENGINE, Lab, pieces
 
@@ -219,6 +220,41 @@ async def test_many_execs_at_once(lab: Lab) -> None:
             tasks.start_soon(run, number)
 
     assert outputs == {number: f"{number}\n" for number in range(8)}
+
+
+# -- left to itself
+
+
+async def test_a_program_that_is_left_to_itself(lab: Lab) -> None:
+    """It runs; its start is not its end."""
+    container = await lab.running()
+
+    def bash(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        container.say("begun\n")
+        return ProgramResult(hangs=True)
+
+    lab.program("bash", bash)
+    with anyio.fail_after(10):
+        await exec_start_detached(lab.connection, container.id, ["bash", "-c", "echo begun > /proc/1/fd/1; sleep infinity"])
+    await lab.printed(container, b"begun")
+
+
+async def test_what_is_left_to_itself_and_is_not_there(lab: Lab) -> None:
+    """Some Engines say so."""
+    container = await lab.running()
+
+    with suppress(ApiError):
+        await exec_start_detached(lab.connection, container.id, ["no-such-program"])
+
+    assert (await container_inspect(lab.connection, container.id)).state == "running"
+
+
+async def test_nothing_can_be_left_to_itself_in_a_container_that_does_not_run(lab: Lab) -> None:
+    """409; 404 for one that is not there."""
+    with pytest.raises(Conflict):
+        await exec_start_detached(lab.connection, await lab.created(), ["true"])
+    with pytest.raises(NotFound):
+        await exec_start_detached(lab.connection, lab.name("none"), ["true"])
 
 
 # -- with input
