@@ -46,6 +46,17 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def go(session: nox.Session) -> None:
+    """What the node image's program decides about snapshots. Within seconds where `kindasync build` has compiled Kubernetes before; else 20 minutes."""
+    if not shutil.which("go"):
+        session.skip("there is no go")
+    directory = Path("node-image/kube").resolve()
+    environment = {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}  # as in build-program, whose results are kept
+    session.chdir(directory)
+    session.run("go", "test", f"-modfile={directory}/go.mod", "./snapshot", *session.posargs, env=environment, external=True)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """mypy, strict, over everything."""
     session.install("-e", ".", "nox", *CHECK, *TEST)

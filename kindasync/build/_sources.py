@@ -22,13 +22,13 @@ def directory() -> Path:
 
 
 def key_of(*parts: str, files: Iterable[Path] = ()) -> str:
-    """A key of 16 hexadecimal digits for texts, and for files and directories by their names and contents; what Python compiles of them does not count."""
+    """A key of 16 hexadecimal digits for texts, and for files and directories by their names and contents; neither what Python compiles of them nor tests in Go count."""
     digest = sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part.encode())
     for path in files:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and file.parent.name != "__pycache__":
+            if file.is_file() and file.parent.name != "__pycache__" and not file.name.endswith("_test.go"):
                 name = str(file.relative_to(path.parent)).encode()
                 content = file.read_bytes()
                 digest.update(len(name).to_bytes(8, "big") + name + len(content).to_bytes(8, "big") + content)

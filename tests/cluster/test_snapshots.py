@@ -15,6 +15,7 @@ from tests.cluster.conftest import BUSYBOX
 
 NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}
 UIDs = dict[tuple[str, str, str], str]
+COREDNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 PASSING = ("Event", "Lease")  # kinds whose objects come and go by themselves
 
 CRD = """
@@ -65,10 +66,29 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {{name: mess}}
 """
+JOB = f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: once, namespace: default}}
+spec:
+  template: {{spec: {{restartPolicy: Never, containers: [{{name: once, image: "{BUSYBOX}", imagePullPolicy: Never, command: ["true"]}}]}}}}
+"""
 OBSTACLES = """
 apiVersion: example.com/v1
 kind: Widget
 metadata: {name: stuck, namespace: mess, finalizers: [example.com/never]}
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v1.gone.example.com}
+spec:
+  {group: gone.example.com, version: v1, groupPriorityMinimum: 100, versionPriority: 100, insecureSkipTLSVerify: true, service: {name: nowhere, namespace: default}}
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: mess}
+value: 1000
+globalDefault: true
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
@@ -129,8 +149,12 @@ async def make_a_mess(cluster: Cluster) -> None:
         worker = next(node.name for node in cluster.nodes if node.role == "worker")
         patch: dict[str, Any] = {"metadata": {"labels": {"mess": "yes"}}, "spec": {"unschedulable": True}}
         await api.request("PATCH", f"/api/v1/nodes/{worker}", patch, content_type="application/merge-patch+json")
-        scale = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
-        await api.request("PATCH", scale, {"spec": {"replicas": 4}}, content_type="application/merge-patch+json")
+        status = {"capacity": {"example.com/gpu": "1"}, "conditions": [{"type": "KernelDeadlock", "status": "True"}]}
+        await api.request(
+            "PATCH", f"/api/v1/nodes/{worker}/status", {"status": status}, content_type="application/strategic-merge-patch+json"
+        )
+        rollout = {"spec": {"replicas": 4, "template": {"metadata": {"annotations": {"mess": "yes"}}}}}
+        await api.request("PATCH", COREDNS, rollout, content_type="application/merge-patch+json")
     await cluster.apply(OBSTACLES)
 
 
@@ -155,6 +179,7 @@ async def test_a_reset_takes_back_what_tests_have_made_and_changed_whatever_is_i
     async with api_of(cluster) as api:  # as usable as a new one
         nodes = await api.request("GET", "/api/v1/nodes")
     assert not any(node["spec"].get("unschedulable") or "mess" in node["metadata"]["labels"] for node in nodes["items"])
+    assert not any(trace in str(node["status"]) for node in nodes["items"] for trace in ("example.com/gpu", "KernelDeadlock"))
     await cluster.apply(CRD)
     await cluster.wait_for("crd/widgets.example.com", "condition=Established", timeout_s=30)
     await cluster.apply(APPLICATION)
@@ -165,13 +190,14 @@ async def test_what_tests_have_deleted_of_the_cluster_itself_comes_back_as_the_s
     before = await settled(cluster)
     async with api_of(cluster) as api:
         for path in (
-            "/apis/apps/v1/namespaces/kube-system/deployments/coredns",
+            COREDNS,
             "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy",
             "/api/v1/namespaces/kube-system/services/kube-dns",
             "/apis/storage.k8s.io/v1/storageclasses/standard",
             "/api/v1/namespaces/default/serviceaccounts/default",
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/admin",
             f"/api/v1/nodes/{cluster.name}-worker",
+            f"/api/v1/namespaces/kube-system/pods/kube-scheduler-{cluster.name}-control-plane",
         ):
             await api.request("DELETE", path)
     await cluster.wait_for("pods", "delete", namespace="kube-system", selector="k8s-app=kube-dns", timeout_s=60)
@@ -179,6 +205,28 @@ async def test_what_tests_have_deleted_of_the_cluster_itself_comes_back_as_the_s
     assert await uids(cluster) == before
     await cluster.wait_for("deployment/coredns", "condition=Available", namespace="kube-system", timeout_s=60)
     assert await uids(cluster) == before
+
+
+async def test_pods_run_again_that_were_evicted_but_not_those_that_had_ended(cluster: Cluster) -> None:
+    await settled(cluster)
+    await cluster.apply(JOB)
+    await cluster.wait_for("job/once", "condition=Complete", timeout_s=60)
+    await cluster.snapshot("done")
+    before = await uids(cluster)
+    async with api_of(cluster) as api:
+        await api.request("DELETE", "/apis/batch/v1/namespaces/default/jobs/once?propagationPolicy=Background")
+        pods = "/api/v1/namespaces/kube-system/pods"
+        (one, _) = (await api.request("GET", f"{pods}?labelSelector=k8s-app%3Dkube-dns"))["items"]
+        status = {"status": {"phase": "Failed", "reason": "Evicted"}}
+        await api.request("PATCH", f"{pods}/{one['metadata']['name']}/status", status, content_type="application/merge-patch+json")
+    await cluster.wait_for("pods", "delete", selector="job-name=once", timeout_s=60)
+    await cluster.restore("done")
+    assert await uids(cluster) == before
+    async with api_of(cluster) as api:
+        (ended,) = (await api.request("GET", "/api/v1/namespaces/default/pods?labelSelector=job-name%3Donce"))["items"]
+    assert ended["status"]["phase"] == "Succeeded"
+    await cluster.wait_for("deployment/coredns", "condition=Available", namespace="kube-system", timeout_s=60)
+    await cluster.delete_snapshot("done")
 
 
 async def test_a_snapshot_is_what_a_cluster_is_restored_to_and_one_of_other_nodes_is_refused(cluster: Cluster) -> None:

@@ -25,12 +25,13 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def test_a_key_is_of_what_was_written_not_of_what_python_made_of_it(tmp_path: Path) -> None:
+def test_a_key_is_of_what_is_built_not_of_what_python_made_of_it_nor_of_tests(tmp_path: Path) -> None:
     """The same before and after the first import, and in every installation."""
     (tmp_path / "build.py").write_text("step = 1\n")
     before = key_of(files=[tmp_path])
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__/build.cpython-311.pyc").write_bytes(b"compiled")
+    (tmp_path / "build_test.go").write_text("package build\n")
 
     assert key_of(files=[tmp_path]) == before
 

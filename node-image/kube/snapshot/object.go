@@ -3,7 +3,9 @@ package snapshot
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	_ "k8s.io/kubernetes/pkg/controlplane" // its kinds
 )
 
 var (
@@ -85,16 +88,47 @@ func (o *object) node() string {
 	if o.content == nil {
 		return ""
 	}
-	name, _, _ := unstructured.NestedString(o.content.Object, "spec", "nodeName")
-	return name
+	return text(o.content, "spec", "nodeName")
+}
+
+// text gives a field; empty if it is not there.
+func text(content *unstructured.Unstructured, fields ...string) string {
+	value, _, _ := unstructured.NestedString(content.Object, fields...)
+	return value
 }
 
 func (o *object) isPod() bool  { return strings.HasPrefix(o.key, "pods/") }
 func (o *object) isNode() bool { return strings.HasPrefix(o.key, "minions/") }
 
-// is tells whether an object is still the one of the snapshot: no other of its name, and not about to be deleted.
+func (o *object) isEnding() bool { return o.content != nil && o.content.GetDeletionTimestamp() != nil }
+
+// hasEnded tells of a pod whose containers will not run again.
+func (o *object) hasEnded() bool {
+	if o.content == nil || !o.isPod() {
+		return false
+	}
+	phase := text(o.content, "status", "phase")
+	return phase == "Succeeded" || phase == "Failed"
+}
+
+// is tells whether an object is still the one of the snapshot: no other of its name, not about to be deleted, and no pod that should
+// run for ever and was evicted.
 func (o *object) is(saved *object) bool {
-	return o.uid() == saved.uid() && (o.content == nil || o.content.GetDeletionTimestamp() == nil || saved.content.GetDeletionTimestamp() != nil)
+	if o.uid() != saved.uid() || o.isEnding() && !saved.isEnding() {
+		return false
+	}
+	return !o.hasEnded() || saved.hasEnded() || text(o.content, "spec", "restartPolicy") != "Always"
+}
+
+// passes tells of what was about to go by itself: it was being deleted, or is a finished Job with a time to live.
+func (o *object) passes() bool {
+	if o.content == nil || !strings.HasPrefix(o.key, "jobs/") {
+		return o.isEnding()
+	}
+	_, lives, _ := unstructured.NestedFieldNoCopy(o.content.Object, "spec", "ttlSecondsAfterFinished")
+	return o.isEnding() || lives && slices.ContainsFunc(entries(o.content, "status", "conditions"), func(condition map[string]any) bool {
+		return (condition["type"] == "Complete" || condition["type"] == "Failed") && condition["status"] == "True"
+	})
 }
 
 // restored is what an object has to become: what it was, but for what belongs to the cluster's own programs as they are now.
@@ -108,9 +142,11 @@ func (o *object) restored(saved *object) ([]byte, error) {
 	}
 	wanted := saved.content.DeepCopy()
 	now := o.content
-	keep(wanted, now, "status")
-	keep(wanted, now, "metadata", "managedFields")
-	wanted.SetAnnotations(withControllers(wanted.GetAnnotations(), now.GetAnnotations()))
+	if !statusIsAsked[strings.SplitN(o.key, "/", 2)[0]] {
+		keep(wanted, now, "status")
+	}
+	mix(wanted, saved.content, now, isOfCluster, "metadata", "managedFields")
+	wanted.SetAnnotations(withComponents(wanted.GetAnnotations(), now))
 	switch {
 	case o.isPod():
 		keep(wanted, now, "spec", "nodeName")
@@ -118,9 +154,16 @@ func (o *object) restored(saved *object) ([]byte, error) {
 		for _, field := range []string{"capacity", "allocatable"} { // where a test has added extended resources
 			keep(wanted, saved.content, "status", field)
 		}
-		taints(wanted, now)
-	case len(o.owners()) > 0 && strings.HasPrefix(o.key, "endpointslices/"), strings.HasPrefix(o.key, "services/endpoints/"):
+		mix(wanted, saved.content, now, isOfKubelet, "status", "conditions")
+		mix(wanted, saved.content, now, followsConditions, "spec", "taints")
+	case byComponent(saved.content) && (strings.HasPrefix(o.key, "endpointslices/") || strings.HasPrefix(o.key, "services/endpoints/")):
 		return nil, nil // all of it is a controller's
+	}
+	if generation := now.GetGeneration(); generation > wanted.GetGeneration() { // it never goes back: controllers say up to which they have come
+		if !reflect.DeepEqual(wanted.Object["spec"], now.Object["spec"]) {
+			generation++
+		}
+		wanted.SetGeneration(generation)
 	}
 	if reflect.DeepEqual(wanted.Object, now.Object) {
 		return nil, nil
@@ -128,10 +171,10 @@ func (o *object) restored(saved *object) ([]byte, error) {
 	return encode(wanted)
 }
 
-// recreated is what an object that is not there any more has to become. A pod's containers have ended; until its kubelet says so, too, it
-// counts as Ready, with no address: of too many pods controllers delete those first that are not.
+// recreated is what an object that is not there any more has to become. The containers of a pod that ran have ended; until its kubelet
+// says so, too, it counts as Ready, with no address: of too many pods controllers delete those first that are not.
 func (o *object) recreated() ([]byte, error) {
-	if !o.builtIn || !o.isPod() {
+	if !o.builtIn || !o.isPod() || o.hasEnded() {
 		return o.value, nil
 	}
 	wanted := o.content.DeepCopy()
@@ -158,43 +201,91 @@ func keep(into, from *unstructured.Unstructured, fields ...string) {
 	}
 }
 
-// withControllers adds to annotations those that Kubernetes' own controllers have written since.
-func withControllers(annotations, now map[string]string) map[string]string {
-	for name, value := range now {
-		domain, _, _ := strings.Cut(name, "/")
-		if _, had := annotations[name]; !had && domain != "kubectl.kubernetes.io" && (domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")) {
-			if annotations == nil {
-				annotations = map[string]string{}
+// withComponents adds to annotations those that Kubernetes' own programs have written since.
+func withComponents(annotations map[string]string, now *unstructured.Unstructured) map[string]string {
+	present := now.GetAnnotations()
+	for _, each := range entries(now, "metadata", "managedFields") {
+		if !components[fmt.Sprint(each["manager"])] {
+			continue
+		}
+		written, _, _ := unstructured.NestedMap(each, "fieldsV1", "f:metadata", "f:annotations")
+		for field := range written {
+			name := strings.TrimPrefix(field, "f:")
+			value, has := present[name]
+			if _, had := annotations[name]; has && !had {
+				if annotations == nil {
+					annotations = map[string]string{}
+				}
+				annotations[name] = value
 			}
-			annotations[name] = value
 		}
 	}
 	return annotations
 }
 
-// conditionTaints follow a node's conditions; all others are somebody's wish.
-var conditionTaints = map[string]bool{
-	"node.kubernetes.io/not-ready": true, "node.kubernetes.io/unreachable": true, "node.kubernetes.io/network-unavailable": true,
-	"node.kubernetes.io/memory-pressure": true, "node.kubernetes.io/disk-pressure": true, "node.kubernetes.io/pid-pressure": true,
+// components are Kubernetes' own programs, as managers of fields.
+var components = map[string]bool{"kube-apiserver": true, "kube-controller-manager": true, "kube-scheduler": true, "kubelet": true}
+
+// byComponent tells whether one of Kubernetes' own programs has written an object.
+func byComponent(content *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(content.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool { return components[entry.Manager] })
 }
 
-// taints gives a node its own taints back, with those that its conditions have now.
-func taints(wanted, now *unstructured.Unstructured) {
+// statusIsAsked: the first parts of the keys of objects whose status is no controller's of the cluster itself: who approves or publishes sets it.
+var statusIsAsked = map[string]bool{"certificatesigningrequests": true, "ingress": true}
+
+// isOfCluster: entries of managedFields that are not those of users.
+func isOfCluster(entry map[string]any) bool {
+	return components[fmt.Sprint(entry["manager"])] || entry["subresource"] == "status"
+}
+
+// isOfKubelet: a node's conditions that are not somebody's addition.
+func isOfKubelet(condition map[string]any) bool {
+	return slices.Contains([]any{"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"}, condition["type"])
+}
+
+// followsConditions: a node's taints that follow its conditions; all others are somebody's wish.
+func followsConditions(taint map[string]any) bool {
+	return slices.Contains([]any{
+		"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.kubernetes.io/network-unavailable",
+		"node.kubernetes.io/memory-pressure", "node.kubernetes.io/disk-pressure", "node.kubernetes.io/pid-pressure",
+	}, taint["key"])
+}
+
+// mix gives a list the entries that it had, but for those that `theirs` tells to be the cluster's: of these it gives those of now.
+func mix(wanted, saved, now *unstructured.Unstructured, theirs func(map[string]any) bool, fields ...string) {
 	var result []any
-	for _, from := range []struct {
-		node         *unstructured.Unstructured
-		ofConditions bool
-	}{{wanted, false}, {now, true}} {
-		all, _, _ := unstructured.NestedSlice(from.node.Object, "spec", "taints")
-		for _, each := range all {
-			if taint, ok := each.(map[string]any); ok && conditionTaints[taint["key"].(string)] == from.ofConditions {
-				result = append(result, each)
-			}
+	for _, each := range entries(saved, fields...) {
+		if !theirs(each) {
+			result = append(result, each)
 		}
 	}
-	if len(result) == 0 {
-		unstructured.RemoveNestedField(wanted.Object, "spec", "taints")
-		return
+	present := entries(now, fields...)
+	for _, each := range present {
+		if theirs(each) {
+			result = append(result, each)
+		}
 	}
-	_ = unstructured.SetNestedSlice(wanted.Object, result, "spec", "taints") // spec is a map
+	isThere := func(each any) bool {
+		return slices.ContainsFunc(present, func(other map[string]any) bool { return reflect.DeepEqual(each, any(other)) })
+	}
+	if len(result) == len(present) && !slices.ContainsFunc(result, func(each any) bool { return !isThere(each) }) {
+		keep(wanted, now, fields...) // nor in another order
+	} else if len(result) == 0 {
+		unstructured.RemoveNestedField(wanted.Object, fields...)
+	} else {
+		_ = unstructured.SetNestedSlice(wanted.Object, result, fields...) // as in keep
+	}
+}
+
+// entries gives a list's maps.
+func entries(content *unstructured.Unstructured, fields ...string) []map[string]any {
+	all, _, _ := unstructured.NestedSlice(content.Object, fields...)
+	result := make([]map[string]any, 0, len(all))
+	for _, each := range all {
+		if entry, ok := each.(map[string]any); ok {
+			result = append(result, entry)
+		}
+	}
+	return result
 }

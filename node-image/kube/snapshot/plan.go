@@ -48,10 +48,14 @@ func isAlive(key string) bool {
 func makePlan(current, saved map[string][]byte, settled map[string]bool) (plan, error) {
 	result := plan{killed: byNode{}, returns: byNode{}}
 	is, was := decodeAll(current), decodeAll(saved)
-	rewritten := map[string]bool{}
-	for _, key := range sorted(was) {
+	rewritten, passed := map[string]bool{}, map[string]bool{}
+	for _, key := range sorted(was) { // jobs/ before pods/
 		before, now := was[key], is[key]
 		if isAlive(key) || now != nil && settled[key] {
+			continue
+		}
+		if now == nil && (before.passes() || slices.ContainsFunc(before.owners(), func(owner metav1.OwnerReference) bool { return passed[string(owner.UID)] })) {
+			passed[before.uid()] = true
 			continue
 		}
 		if now != nil && now.is(before) {
@@ -76,7 +80,7 @@ func makePlan(current, saved map[string][]byte, settled map[string]bool) (plan, 
 		for _, owner := range before.owners() { // they will have got another one in its place
 			rewritten[string(owner.UID)] = true
 		}
-		if before.isPod() {
+		if before.isPod() && !before.hasEnded() {
 			result.returns.add(before)
 		}
 		value, err := before.recreated()
@@ -167,7 +171,7 @@ func newFamily(is, was map[string]*object, rewritten map[string]bool) family {
 }
 
 func (f family) belongs(what *object) bool {
-	if what == nil || what.content == nil || what.content.GetDeletionTimestamp() != nil || !byComponent(what.content) {
+	if what == nil || what.content == nil || what.isEnding() || !byComponent(what.content) {
 		return false
 	}
 	namespace, name := what.content.GetNamespace(), what.content.GetName()
@@ -186,13 +190,6 @@ func (f family) belongs(what *object) bool {
 		}
 	}
 	return len(what.owners()) > 0
-}
-
-// byComponent tells whether one of Kubernetes' own programs has written an object.
-func byComponent(content *unstructured.Unstructured) bool {
-	return slices.ContainsFunc(content.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager == "kube-controller-manager" || entry.Manager == "kubelet"
-	})
 }
 
 func sorted(objects map[string]*object) []string { return slices.Sorted(maps.Keys(objects)) }
