@@ -161,6 +161,8 @@ def _problem(error: Any, prefix: str) -> Problem:
             message = f"must be {error['ctx']['expected']}, not {_shown(given)}"
         case "model_type" | "dict_type":
             message = f"must be a mapping, not {_shown(given)}"
+            if not path and isinstance(given, str) and given.endswith((".yaml", ".yml", ".json")):
+                message += "; text is read as YAML, a path is a pathlib.Path"
         case "list_type":
             message = f"must be a list, not {_shown(given)}"
         case "string_type":

@@ -330,6 +330,7 @@ nodes:
         ("kind: Pod\napiVersion: v1", ["kind: must be 'Cluster', not \"Pod\"", "apiVersion: must be 'kind.x-k8s.io/v1alpha4', not \"v1\""]),
         ("[a]", ["must be a mapping, not ['a']"]),
         ("just text", ['must be a mapping, not "just text"']),
+        ("kind/cluster.yaml", ['must be a mapping, not "kind/cluster.yaml"; text is read as YAML, a path is a pathlib.Path']),
         (HEAD + "name: a: b", ["line 3, column 8: not YAML: mapping values are not allowed in this context"]),
         (HEAD + "nodes: &all [*all]", ["not a configuration: it contains itself, or is nested without end"]),
         (HEAD + "---\n" + HEAD, ["document 2: one Cluster and one ClusterExtras are a configuration; this document would be ignored"]),
