@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests import pages
-from tests.cluster.conftest import run_cli
+from tests.cluster.conftest import BUSYBOX, run_cli
 from tests.pages import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -122,3 +122,39 @@ async def test_one_control_plane_of_three_is_gone(tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(*pages.blocks(ROOT / "docs/restarts.md", "python"))
 
     assert "1 passed" in await run(["pytest"], tmp_path)
+
+
+OPERATOR = f"""
+apiVersion: v1
+kind: Namespace
+metadata: {{name: operator}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: operator, namespace: operator}}
+spec:
+  selector: {{matchLabels: {{app: operator}}}}
+  template:
+    metadata: {{labels: {{app: operator}}}}
+    spec: {{containers: [{{name: operator, image: "{BUSYBOX}", imagePullPolicy: Never, command: [sleep, infinity]}}]}}
+"""
+USES = """
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_new_one(CLUSTER, number):
+    async with CLUSTER.client() as api:
+        from kubernetes_asyncio.client import CoreV1Api
+        await CoreV1Api(api).create_namespace({"metadata": {"name": "mine"}})
+    await CLUSTER.wait_for("EXPECTED", "exists", timeout_s=30)
+"""
+
+
+async def test_resets_between_tests(tmp_path: Path) -> None:
+    """The guide's fixtures: each test makes what could not be made twice."""
+    as_created, installed = pages.blocks(ROOT / "docs/reset.md", "python")
+    (tmp_path / "operator.yaml").write_text(OPERATOR)
+    (tmp_path / "test_as_created.py").write_text(as_created + USES.replace("CLUSTER", "kind_cluster").replace("EXPECTED", "namespace/mine"))
+    (tmp_path / "test_installed.py").write_text(installed + USES.replace("CLUSTER", "cluster").replace("EXPECTED", "namespace/operator"))
+
+    assert "4 passed" in await run(["pytest"], tmp_path)
