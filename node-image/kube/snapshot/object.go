@@ -156,6 +156,8 @@ func (o *object) restored(saved *object) ([]byte, error) {
 		}
 		mix(wanted, saved.content, now, isOfKubelet, "status", "conditions")
 		mix(wanted, saved.content, now, followsConditions, "spec", "taints")
+	case o.key == "configmaps/kube-public/cluster-info":
+		signatures(wanted, now)
 	case byComponent(saved.content) && (strings.HasPrefix(o.key, "endpointslices/") || strings.HasPrefix(o.key, "services/endpoints/")):
 		return nil, nil // all of it is a controller's
 	}
@@ -250,6 +252,20 @@ func followsConditions(taint map[string]any) bool {
 		"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.kubernetes.io/network-unavailable",
 		"node.kubernetes.io/memory-pressure", "node.kubernetes.io/disk-pressure", "node.kubernetes.io/pid-pressure",
 	}, taint["key"])
+}
+
+// signatures gives what nodes read that join the signatures that it has now: a controller makes one for each token, and removes it with the token.
+func signatures(wanted, now *unstructured.Unstructured) {
+	data := map[string]any{}
+	for from, signed := range map[*unstructured.Unstructured]bool{wanted: false, now: true} {
+		all, _, _ := unstructured.NestedMap(from.Object, "data")
+		for name, value := range all {
+			if strings.HasPrefix(name, "jws-kubeconfig-") == signed {
+				data[name] = value
+			}
+		}
+	}
+	_ = unstructured.SetNestedMap(wanted.Object, data, "data") // wanted is a map
 }
 
 // mix gives a list the entries that it had, but for those that `theirs` tells to be the cluster's: of these it gives those of now.

@@ -48,14 +48,10 @@ func isAlive(key string) bool {
 func makePlan(current, saved map[string][]byte, settled map[string]bool) (plan, error) {
 	result := plan{killed: byNode{}, returns: byNode{}}
 	is, was := decodeAll(current), decodeAll(saved)
-	rewritten, passed := map[string]bool{}, map[string]bool{}
-	for _, key := range sorted(was) { // jobs/ before pods/
+	rewritten, passed := map[string]bool{}, passed(is, was)
+	for _, key := range sorted(was) {
 		before, now := was[key], is[key]
-		if isAlive(key) || now != nil && settled[key] {
-			continue
-		}
-		if now == nil && (before.passes() || slices.ContainsFunc(before.owners(), func(owner metav1.OwnerReference) bool { return passed[string(owner.UID)] })) {
-			passed[before.uid()] = true
+		if isAlive(key) || passed[key] || now != nil && settled[key] {
 			continue
 		}
 		if now != nil && now.is(before) {
@@ -101,6 +97,24 @@ func makePlan(current, saved map[string][]byte, settled map[string]bool) (plan, 
 		slices.SortStableFunc(puts, func(a, b change) int { return depth(was[a.key]) - depth(was[b.key]) })
 	}
 	return result, nil
+}
+
+// passed gives the keys of what need not come back: what was about to go and is gone, and with it what it owned, or what was in it.
+func passed(is, was map[string]*object) map[string]bool {
+	gone := map[string]bool{} // keys and UIDs
+	for key, each := range was {
+		if is[key] == nil && each.passes() {
+			gone[key], gone[each.uid()] = true, true
+		}
+	}
+	result := maps.Clone(gone)
+	for key, each := range was {
+		if is[key] == nil && each.content != nil {
+			owned := slices.ContainsFunc(each.owners(), func(owner metav1.OwnerReference) bool { return gone[string(owner.UID)] })
+			result[key] = result[key] || owned || gone["namespaces/"+each.content.GetNamespace()]
+		}
+	}
+	return result
 }
 
 // remove deletes an object, or kills a pod.

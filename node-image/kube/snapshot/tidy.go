@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,6 +21,8 @@ const (
 	runtimeEndpoint  = "unix:///run/containerd/containerd.sock"
 	uidLabel         = "io.kubernetes.pod.uid"       // the kubelet's, on each sandbox
 	volumesDirectory = "/var/local-path-provisioner" // as default-storage.yaml says
+	stopTries        = 5
+	stopAgainAfter   = 200 * time.Millisecond
 )
 
 // tidy makes this node forget what a restore has left of pods and volumes that are no more.
@@ -81,7 +84,13 @@ func stopPods(ctx context.Context, uids, returning []string) error {
 }
 
 func stop(ctx context.Context, service runtimeapi.RuntimeServiceClient, sandbox string, remove bool) error {
-	_, err := service.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: sandbox})
+	var err error
+	for range stopTries { // the kubelet is at it, too: who comes second to a network's end fails, and finds it done the next time
+		if _, err = service.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: sandbox}); status.Code(err) != codes.Unknown {
+			break
+		}
+		time.Sleep(stopAgainAfter)
+	}
 	if err == nil && remove {
 		_, err = service.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: sandbox})
 	}
