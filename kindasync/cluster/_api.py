@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiohttp
 import anyio
 
-from kindasync import go_yaml
 from kindasync.cluster._discovery import Called, Resource, root
 from kindasync.docker._engine import answered
 from kindasync.errors import ClusterError, NotReady, one_error
@@ -44,6 +43,8 @@ class ApiRefused(ClusterError):
     @property
     def passes(self) -> bool:
         """Whether the same may be taken a moment later: the API server is starting, has too much to do, or someone else was faster."""
+        if self.status == 422 and "failed to allocate" in self.why:  # of a Service: its addresses are not known yet after a start
+            return True
         return (self.status in (409, 429) or self.status >= 500) and self.reason != "AlreadyExists"
 
 
@@ -168,7 +169,7 @@ class ClusterApi:
             except (ApiRefused, ApiUnreachable):
                 await anyio.sleep(RETRY_S)
 
-    async def watch(self, path: str, *, selector: str = "") -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async def watch(self, path: str, *, selector: str = "") -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         """The objects of a collection: ("ADDED", object) for each that is there, then each change; on and on.
 
         A watch that ends, or that the API server is not ready to serve, is made again. No timeout: the caller has one.
@@ -254,9 +255,8 @@ class ClusterApi:
 
         await self._insist(attempt, passing=())
 
-    async def create_all(self, manifest: str) -> None:
+    async def create_all(self, documents: Collection[Mapping[str, Any]]) -> None:
         """Create the objects of a manifest: first those that others need to be there, then all others at once."""
-        documents = [document for document in go_yaml.load_all(manifest) if document]
         needed = [document for document in documents if document["kind"] in ("Namespace", "CustomResourceDefinition")]
         for document in needed:
             await self.create(document)

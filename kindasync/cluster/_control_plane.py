@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 
-from kindasync import events
+from kindasync import events, go_yaml
 from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._manifests import CNI, manifests
@@ -27,6 +27,7 @@ from kindasync.node import _kubeadm as kubeadm
 API_UP_S = 180.0
 EVIDENCE_S = 5.0
 KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=20", "--no-pager", "--output=cat")
+_BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"  # the API server makes them when it has made all ClusterRoles
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
@@ -45,16 +46,17 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assemb
     async with api_client(super_admin) as client, evidence(run, first.container):
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
-            if first.initialised:
-                tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.API_PHASES, proxy_mode=proxy_mode), assembly)
             with run.step("reach the API server") as began:
                 with _deadline(api, f"an answer from the API server at {server}"):
                     await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
+            if first.initialised:
+                tasks.start_soon(_finish_kubeadm, run, api, first, assembly)
             for node in plan.nodes:
                 if node is not plan.first or first.initialised:
                     tasks.start_soon(_create_node_object, run, api, node)
-            tasks.start_soon(_apply_manifests, run, api, plan, first, assembly)
+            for name, documents in await _manifests(run, plan, first, assembly):
+                tasks.start_soon(_create_objects, run, api, first, name, documents)
             if run.request.wait_s > 0:
                 with run.step("wait until all nodes are ready"):
                     await wait_ready(
@@ -101,6 +103,15 @@ async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str], assembly: A
         assembly.accepting.set(None)
 
 
+async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
+    """Let kubeadm start the controllers, and do what it does through the API server, when they are permitted to work."""
+    with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
+        async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
+            await anext(bindings)
+    controllers = () if assembly.founders else kubeadm.CONTROLLER_PHASES
+    await _run_kubeadm(run, first, kubeadm.init_argv(only=(*controllers, *kubeadm.API_PHASES)), assembly)
+
+
 async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None:
     """Make the Node object before its kubelet comes to it, whose tries to register grow rare; with the podCIDRs of the CNI configuration in place.
 
@@ -121,15 +132,28 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
         )
 
 
-async def _apply_manifests(run: Run, api: ClusterApi, plan: Plan, first: Provisioned, assembly: Assembly) -> None:
+async def _manifests(run: Run, plan: Plan, first: Provisioned, assembly: Assembly) -> list[tuple[str, list[Any]]]:
+    """The objects that make a cluster of a control plane, by the names of their manifests."""
+    addons = [
+        (name, [kubeadm.tuned(document, single_node=plan.single_node) for document in _documents(text)])
+        for name, text in first.addons.items()
+    ]
     registry = await assembly.registry.get()
     own = [(HOSTING, registry.hosting)] if registry.hosting else []
-    for name, text in [*await manifests(run, plan, first), *own]:
-        with run.step(f"create the objects of {name}") as began, _deadline(api, f"the API server to take the objects of {name}"):
-            await api.create_all(text)
-            run.emit(events.ManifestApplied, since=began, manifest=name)
-        if name == CNI and first.plan.spec.pauses:  # the one of kind's images does enforce it
-            run.emit(events.NetworkPolicyNotEnforced)
+    with run.step("read the image's manifests"):
+        return addons + [(name, _documents(text)) for name, text in [*await manifests(run, plan, first), *own]]
+
+
+def _documents(manifest: str) -> list[Any]:
+    return [document for document in go_yaml.load_all(manifest) if document]
+
+
+async def _create_objects(run: Run, api: ClusterApi, first: Provisioned, name: str, documents: list[Any]) -> None:
+    with run.step(f"create the objects of {name}") as began, _deadline(api, f"the API server to take the objects of {name}"):
+        await api.create_all(documents)
+        run.emit(events.ManifestApplied, since=began, manifest=name)
+    if name == CNI and first.plan.spec.pauses:  # the one of kind's images does enforce it
+        run.emit(events.NetworkPolicyNotEnforced)
 
 
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:

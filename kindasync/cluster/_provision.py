@@ -8,7 +8,8 @@ import re
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -32,7 +33,7 @@ from kindasync.node import _kubeadm as kubeadm
 from kindasync.node._boot import signal_boot, wait_paused, wait_runtime
 from kindasync.node._console import Console
 from kindasync.node._contract import VERSION_FILE, Contract
-from kindasync.node._files import File, only_file, tar_of
+from kindasync.node._files import File, Link, only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
 NEEDED_BYTES = 256 << 20
@@ -49,11 +50,14 @@ SHARED_KEYS = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisioned:
-    """A node whose containerd answers. `initialised`: kubeadm's files were made while it was paused, and its kubelet runs."""
+    """A node whose containerd answers. `initialised`: kubeadm's files were made while it was paused, and its kubelet runs; `addons` then
+    has the manifests of kubeadm's addons, by name.
+    """
 
     plan: NodePlan
     container: Container
     initialised: bool
+    addons: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -90,6 +94,7 @@ async def provision_first(
     Raises: StepFailed with BootFailed, ExecFailed or an EngineError.
     """
     node = plan.first
+    addons: dict[str, str] = {}
 
     async def prepare() -> None:
         if run.request.config.networking.kube_proxy_mode is ProxyMode.IPVS:
@@ -101,12 +106,16 @@ async def provision_first(
         files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
         await _put_files(run, node, container, text, files)
         if contract.pauses:
-            await _make_kubeadm_files(run, node, container, assembly)
+            async with anyio.create_task_group() as tasks:
+                for addon in kubeadm.ADDONS:
+                    if addon != "kube-proxy" or run.request.config.networking.kube_proxy_mode is not ProxyMode.NONE:
+                        tasks.start_soon(_print_addon, run, container, addon, addons)
+                await _make_kubeadm_files(run, node, container, assembly)
             assembly.authority.set(await read_authority(run, container, text, keys=len(plan.control_planes) > 1))
             await _found_etcd(run, node, container, text, assembly)
 
     await _boot(run, node, container, console, contract, prepare)
-    return Provisioned(plan=node, container=container, initialised=contract.pauses)
+    return Provisioned(plan=node, container=container, initialised=contract.pauses, addons=addons)
 
 
 async def provision_other(
@@ -252,8 +261,27 @@ async def _put_files(
 async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; without etcd's manifest, if others found it, too."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
-        phases = tuple(phase for phase in kubeadm.FILE_PHASES if not (assembly.founders and phase == "etcd"))
-        await run_program(run, container, kubeadm.init_argv(only=phases))
+        # Several control planes elect leaders, who wait for what they need.
+        phases = [each for each in (*kubeadm.FILE_PHASES, *kubeadm.CONTROLLER_PHASES) if each != "etcd"] if assembly.founders else None
+        await run_program(run, container, kubeadm.init_argv(only=tuple(phases or kubeadm.FILE_PHASES)))
+        conf, path, content = kubeadm.finalized(
+            only_file(await read_archive(run.connection, container.id, kubeadm.KUBELET_CONF)), datetime.now(UTC)
+        )
+        files: dict[str, File | Link | bytes | str] = {
+            kubeadm.KUBELET_CONF: File(content=conf.encode(), mode=0o600),
+            path: File(content=content, mode=0o600),
+            kubeadm.KUBELET_CURRENT: Link(target=path),
+        }
+        await put_archive(run.connection, container.id, "/", tar_of(files))
+
+
+async def _print_addon(run: Run, container: Container, addon: str, into: dict[str, str]) -> None:
+    with run.step(f"make the manifest of {addon}", node=container.name):
+        argv = kubeadm.addon_argv(addon)
+        result = await _exec(run, container, argv)
+        if result.exit_code:
+            raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
+        into[addon] = result.text
 
 
 async def _found_etcd(run: Run, node: NodePlan, container: Container, documents: str, assembly: Assembly) -> None:

@@ -22,7 +22,14 @@ class File:
     mode: int = 0o644
 
 
-def tar_of(files: Mapping[str, File | bytes | str]) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A symbolic link to be put into a node."""
+
+    target: str
+
+
+def tar_of(files: Mapping[str, File | Link | bytes | str]) -> bytes:
     """One tar stream, relative to "/", of files by absolute path.
 
     It names no directories: the Engine makes those that are missing, and leaves alone the mode of those that are there.
@@ -30,8 +37,12 @@ def tar_of(files: Mapping[str, File | bytes | str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path, value in files.items():
-            file = value if isinstance(value, File) else File(content=value.encode() if isinstance(value, str) else value)
             info = tarfile.TarInfo(path.lstrip("/"))
+            if isinstance(value, Link):
+                info.type, info.linkname = tarfile.SYMTYPE, value.target
+                tar.addfile(info)
+                continue
+            file = value if isinstance(value, File) else File(content=value.encode() if isinstance(value, str) else value)
             info.size, info.mode = len(file.content), file.mode
             tar.addfile(info, io.BytesIO(file.content))
     return buffer.getvalue()

@@ -5,8 +5,11 @@ Source: kubernetes.io, "kubeadm Configuration (v1beta4)" and (v1beta3); what is 
 
 from __future__ import annotations
 
+import copy
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import yaml
@@ -22,13 +25,19 @@ PATCHES_PATH = "/kind/patches"  # of this node alone: KubeletConfiguration is th
 API_PORT = 6443
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+KUBELET_PKI = "/var/lib/kubelet/pki"
+KUBELET_CURRENT = f"{KUBELET_PKI}/kubelet-client-current.pem"
 # kubeadm init has the same phases in 1.35, 1.36 and 1.37; one that it does not know would be an error.
-# These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
-FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane", "kubelet-start")
-# What is left to do on another control plane that is initialised at the same time as the first.
-MEMBER_PHASES = ("wait-control-plane", "mark-control-plane", "kubelet-finalize")
-# Everything else talks to the API server.
-API_PHASES = (
+PHASES = (
+    "preflight",
+    "certs",
+    "kubeconfig",
+    "etcd",
+    "control-plane/apiserver",
+    "control-plane/controller-manager",
+    "control-plane/scheduler",
+    "kubelet-start",
     "wait-control-plane",
     "upload-config",
     "upload-certs",
@@ -38,6 +47,16 @@ API_PHASES = (
     "addon",
     "show-join-command",
 )
+# These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
+FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start")
+# Who begins before the API server has made RBAC's objects is refused, and waits seconds for its next try; and takes processor time from it.
+CONTROLLER_PHASES = ("control-plane/controller-manager", "control-plane/scheduler")
+# What is left to do on another control plane that is initialised at the same time as the first.
+MEMBER_PHASES = ("wait-control-plane", "mark-control-plane")
+# These talk to the API server. Not among them: wait-control-plane, which we do for all nodes; kubelet-finalize, as `finalized` does that
+# before the kubelet begins, which is not to be started anew; addon, whose objects we create, beside all this.
+API_PHASES = ("upload-config", "mark-control-plane", "bootstrap-token")
+ADDONS = ("coredns", "kube-proxy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,10 +194,38 @@ def to_yaml(kubeadm_documents: Sequence[Mapping[str, Any]]) -> str:
 def init_argv(*, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.IPTABLES) -> list[str]:
     """`kubeadm init`, whole or with only some of its phases."""
     argv = ["kubeadm", "init", f"--config={CONFIG_PATH}", "--skip-token-print"]
-    skipped = ["preflight"] + ([phase for phase in FILE_PHASES + API_PHASES if phase not in only] if only else [])
-    if proxy_mode is ProxyMode.NONE:
+    skipped = [phase for phase in PHASES if phase not in only] if only else ["preflight"]
+    if not only and proxy_mode is ProxyMode.NONE:
         skipped.append("addon/kube-proxy")
     return [*argv, "--skip-phases=" + ",".join(skipped)]
+
+
+def addon_argv(addon: str) -> list[str]:
+    """The manifest of an addon, on stdout."""
+    return ["kubeadm", "init", "phase", "addon", addon, f"--config={CONFIG_PATH}", "--print-manifest"]
+
+
+def tuned(document: Mapping[str, Any], *, single_node: bool) -> dict[str, Any]:
+    """An object of an addon, as we create it: DNS is asked each second whether it is ready, not each ten; on a single node one pod does."""
+    result: dict[str, Any] = copy.deepcopy(dict(document))
+    if result["kind"] == "Deployment":
+        for container in result["spec"]["template"]["spec"]["containers"]:
+            container["readinessProbe"]["periodSeconds"] = 1
+        if single_node:
+            result["spec"]["replicas"] = 1
+    return result
+
+
+def finalized(kubelet_conf: bytes, now: datetime) -> tuple[str, str, bytes]:
+    """What kubelet-finalize makes of kubelet.conf: one that names a file whose certificate the kubelet will rotate.
+
+    Shape: kubelet.conf; the path of that file, to which `kubelet-client-current.pem` has to point; its content.
+    """
+    conf = go_yaml.load(kubelet_conf)
+    user = conf["users"][0]["user"]
+    content = b64decode(user["client-certificate-data"]) + b64decode(user["client-key-data"])
+    conf["users"][0]["user"] = {"client-certificate": KUBELET_CURRENT, "client-key": KUBELET_CURRENT}
+    return go_yaml.dump(conf), f"{KUBELET_PKI}/kubelet-client-{now:%Y-%m-%d-%H-%M-%S}.pem", content
 
 
 def _cluster(kubeadm: Kubeadm) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class FakeApiServer:
         told: set[str] = set()
         try:
             while not enough.done():
-                for document in self._observed(path) if self._behaviour.becomes_ready else ():
+                for document in self._observed(path) if self._behaviour.becomes_ready or path.endswith("/clusterrolebindings") else ():
                     if document["metadata"]["name"] not in told:
                         told.add(document["metadata"]["name"])
                         writer.write(chunk(json.dumps({"type": "ADDED", "object": document}).encode() + b"\n"))
@@ -176,6 +176,8 @@ class FakeApiServer:
         if path.endswith("/leases"):
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             return [{"metadata": {"name": name}, "spec": {"renewTime": now}} for name in self._nodes()]
+        if path.endswith("/clusterrolebindings"):
+            return [{"metadata": {"name": "system:kube-scheduler"}}]
         if path.endswith("/serviceaccounts"):
             return [{"metadata": {"name": "default"}}]
         if path.endswith("/kube-system/deployments") and self._behaviour.has_network:

@@ -89,9 +89,17 @@ def _kubeadm(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> Pro
     if argv[1:2] == ["join"]:
         container.files[JOINED] = _kubeconfig()
         return ProgramResult(stdout=b"This node has joined the cluster\n")
-    for name in ("admin.conf", "super-admin.conf"):
+    if argv[1:4] == ["init", "phase", "addon"]:
+        return ProgramResult(stdout=_ADDON.format(name=argv[4]).encode())
+    for name in ("admin.conf", "super-admin.conf", "kubelet.conf"):
         container.files[f"/etc/kubernetes/{name}"] = _kubeconfig()
     return ProgramResult(stdout=b"[init] Using Kubernetes version: v1.37.2\n")
+
+
+_ADDON = """apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {name}, namespace: kube-system}}
+"""
 
 
 def _kubeconfig() -> bytes:

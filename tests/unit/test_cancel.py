@@ -61,22 +61,21 @@ REQUESTS = [
     ("ContainerLogs", 1),
     ("GetContainerArchive", 1),
     ("PutContainerArchive", 1),
-    ("ContainerExec", 1),  # of the disk, and beside it kubeadm's
-    ("ContainerExec", 2),
-    ("ExecStart", 1),
-    ("ExecStart", 2),
-    ("ExecInspect", 1),
-    ("ExecInspect", 2),
+    *(
+        (operation, nth) for nth in (1, 2, 3, 4) for operation in ("ContainerExec", "ExecStart", "ExecInspect")
+    ),  # of the disk, and kubeadm's
     ("GetContainerArchive", 2),
-    ("ContainerKill", 1),
-    ("ContainerExec", 3),
-    ("ExecStart", 3),
+    ("PutContainerArchive", 2),  # of the kubelet's certificate
     ("GetContainerArchive", 3),
-    ("ExecInspect", 3),
-    ("ContainerExec", 4),  # the snapshot
-    ("ExecStart", 4),
+    ("ContainerKill", 1),
+    ("ContainerExec", 5),
+    ("ExecStart", 5),
+    ("GetContainerArchive", 4),
+    ("ExecInspect", 5),
+    ("ContainerExec", 6),  # the snapshot
+    ("ExecStart", 6),
     ("ContainerList", 4),
-    ("PutContainerArchive", 2),  # the mark of what is finished
+    ("PutContainerArchive", 3),  # the mark of what is finished
 ]
 MAKES = [("NetworkCreate", 1), ("ContainerCreate", 2), ("ContainerStart", 1)]
 WAYS = ["scope", "task"]

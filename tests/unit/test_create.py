@@ -76,9 +76,11 @@ async def test_each_phase_of_kubeadm_is_told(fake: FakeEngine) -> None:
     kubeadm = fake.node.programs["kubeadm"]
 
     def talking(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
-        kubeadm(container, argv, stdin)
+        result = kubeadm(container, argv, stdin)
+        if "--print-manifest" in argv:
+            return result
         return ProgramResult(
-            stdout=b"[init] Using Kubernetes\n[certs] CA\n[certs] more\n\t[WARNING X]: no\n[addons] Applied\n[addons] Applied"
+            stdout=b"[init] Using Kubernetes\n[certs] CA\n[certs] more\n\t[WARNING X]: no\n[bootstrap-token] Made\n[bootstrap-token] Made"
         )
 
     fake.node.programs["kubeadm"] = talking
@@ -87,7 +89,7 @@ async def test_each_phase_of_kubeadm_is_told(fake: FakeEngine) -> None:
     await create(fake, on_event=seen.keep)
 
     phases = [(event.node, event.phase) for event in seen if isinstance(event, told.KubeadmPhase)]
-    assert phases == [(NODE, "certs"), (NODE, "addons")] * 2
+    assert phases == [(NODE, "certs"), (NODE, "bootstrap-token")] * 2
 
 
 async def test_each_stage_says_how_long_it_took(fake: FakeEngine) -> None:
@@ -642,6 +644,8 @@ async def test_no_program_runs_in_a_node_between_its_signal_and_runtime_ready(fa
             fake.say(NODE, "kindasync: runtime ready\r\n")
         if isinstance(event, told.RuntimeReady):
             asked_at_ready.append(len(fake.requests))
+            async with Engine.of(fake.url).connect():  # the fake looks at its nodes whenever it is asked something
+                pass
 
     await create(fake, on_event=the_runtime_takes_its_time)
 

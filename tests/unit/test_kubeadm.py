@@ -5,8 +5,10 @@ Source: kubernetes.io, "kubeadm Configuration (v1beta4)" and "(v1beta3)"; kind's
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,15 +17,18 @@ import yaml
 from kindasync.config import ProxyMode
 from kindasync.node._kubeadm import (
     API_PHASES,
+    CONTROLLER_PHASES,
     FILE_PHASES,
     Kubeadm,
     documents,
+    finalized,
     founding,
     init_argv,
     initialising,
     join_documents,
     patch_files,
     to_yaml,
+    tuned,
 )
 from kindasync.versions import KubernetesVersion
 
@@ -306,14 +311,47 @@ def test_all_of_init() -> None:
 
 
 def test_phases_are_run_once() -> None:
-    """While the node is paused those that write files, afterwards all others, in kubeadm's order."""
-    files, api = init_argv(only=FILE_PHASES)[-1], init_argv(only=API_PHASES)[-1]
+    """While the node is paused those that write files, later the controllers', and those that need the API server; the rest is ours."""
+    files, api = init_argv(only=FILE_PHASES)[-1], init_argv(only=(*CONTROLLER_PHASES, *API_PHASES))[-1]
 
+    ours = "upload-certs,kubelet-finalize,addon,show-join-command"
     assert files == (
-        "--skip-phases=preflight,wait-control-plane,upload-config,upload-certs,mark-control-plane,bootstrap-token,kubelet-finalize,addon,"
-        "show-join-command"
+        "--skip-phases=preflight,control-plane/controller-manager,control-plane/scheduler,wait-control-plane,upload-config,upload-certs,"
+        "mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command"
     )
-    assert api == "--skip-phases=preflight,certs,kubeconfig,etcd,control-plane,kubelet-start"
+    assert api == f"--skip-phases=preflight,certs,kubeconfig,etcd,control-plane/apiserver,kubelet-start,wait-control-plane,{ours}"
+
+
+def test_an_addon_is_kubeadms_own_but_for_what_makes_dns_ready_late() -> None:
+    """On several nodes with as many pods as kubeadm has."""
+    probe: dict[str, Any] = {"httpGet": {"path": "/ready"}}
+    dns: dict[str, Any] = {
+        "kind": "Deployment",
+        "spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "coredns", "readinessProbe": probe}]}}},
+    }
+
+    alone, among_others = (tuned(dns, single_node=single)["spec"] for single in (True, False))
+
+    assert (alone["replicas"], among_others["replicas"]) == (1, 2)
+    assert alone["template"] == among_others["template"]
+    assert alone["template"]["spec"]["containers"][0]["readinessProbe"] == {**probe, "periodSeconds": 1}
+    assert tuned({"kind": "Service", "spec": {}}, single_node=True) == {"kind": "Service", "spec": {}}
+
+
+def test_a_kubelet_rotates_its_certificate_from_the_start() -> None:
+    """As after kubelet-finalize, without a second start of the kubelet."""
+    data = {name: b64encode(name.encode()).decode() for name in ("certificate", "key")}
+    user = {"client-certificate-data": data["certificate"], "client-key-data": data["key"]}
+    conf = {"clusters": [{"name": "demo"}], "users": [{"name": "system:node:demo", "user": user}]}
+
+    text, path, content = finalized(yaml.safe_dump(conf).encode(), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+    current = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+    assert yaml.safe_load(text) == {
+        "clusters": [{"name": "demo"}],
+        "users": [{"name": "system:node:demo", "user": {"client-certificate": current, "client-key": current}}],
+    }
+    assert (path, content) == ("/var/lib/kubelet/pki/kubelet-client-2026-01-02-03-04-05.pem", b"certificatekey")
 
 
 @pytest.mark.parametrize("kubeadm", [SINGLE, V1_30])

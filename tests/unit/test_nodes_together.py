@@ -39,7 +39,11 @@ async def create(fake: FakeEngine, control_planes: int, workers: int, **options:
 def kubeadm_runs(fake: FakeEngine) -> list[tuple[str, str]]:
     """Which node ran which of kubeadm's commands, in order."""
     names = {container.id: name for name, container in fake.containers.items()}
-    execs = [request for request in fake.requests_of("ContainerExec") if request.json["Cmd"][0] == "kubeadm"]
+    execs = [
+        request
+        for request in fake.requests_of("ContainerExec")
+        if request.json["Cmd"][0] == "kubeadm" and "phase" not in request.json["Cmd"]
+    ]
     return [(names[_container_of(request)], request.json["Cmd"][1]) for request in execs]
 
 
