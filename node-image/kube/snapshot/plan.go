@@ -199,7 +199,8 @@ func (f family) belongs(what *object) bool {
 	}
 	for _, each := range what.owners() {
 		owner := f.byUID[string(each.UID)]
-		if owner == nil || f.rewritten[owner.uid()] || f.was[owner.key] == nil && !f.belongs(owner) {
+		// A kubelet makes mirrors of its static pods, whatever was done to its Node.
+		if owner == nil || f.rewritten[owner.uid()] && !owner.isNode() || f.was[owner.key] == nil && !f.belongs(owner) {
 			return false
 		}
 	}
