@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import anyio
 import click
 
 from kindasync.cli import _options
 from kindasync.cli._main import Settings, show
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Listener, listener
 from kindasync.cli._running import run
 from kindasync.errors import KindasyncError
 
@@ -26,7 +28,12 @@ def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, event
     kindasync delete cluster
     kindasync delete cluster --name ci
     """
-    _delete(settings, name, kubeconfig, events_format)
+    from kindasync.cluster import delete
+    from kindasync.cluster._kubeconfig_file import take_out
+
+    with listener(f'Deleting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+        run(lambda: delete(name, on_event=on_event))
+    take_out(name, kubeconfig)
 
 
 @click.command("clusters")
@@ -45,15 +52,20 @@ def delete_clusters(
     kindasync delete clusters --all
     """
     from kindasync.cluster import Cluster
+    from kindasync.cluster._kubeconfig_file import take_out
 
     if everything:
         names = tuple(run(Cluster.list))
     elif not names:
         raise click.UsageError("no cluster names given (--all means all)")
+    with listener("Deleting clusters …", as_json=events_format == "json", quiet=settings.quiet) as on_event:
+        failures = run(lambda: _delete_all(names, on_event))
     deleted = []
     for name in names:
         try:
-            _delete(settings, name, kubeconfig, events_format)
+            if failure := failures.get(name):
+                raise failure
+            take_out(name, kubeconfig)
             deleted.append(name)
         except (KindasyncError, OSError) as error:
             show(error, settings)
@@ -63,10 +75,23 @@ def delete_clusters(
         raise click.exceptions.Exit(1)
 
 
-def _delete(settings: Settings, name: str, kubeconfig: Path | None, events_format: str | None) -> None:
+async def _delete_all(names: Iterable[str], on_event: Listener | None) -> dict[str, KindasyncError | OSError]:
+    """Delete clusters, several at once; those with which it failed, and why."""
     from kindasync.cluster import delete
-    from kindasync.cluster._kubeconfig_file import take_out
+    from kindasync.cluster._together import AT_ONCE
+    from kindasync.events import Bus
 
-    with listener(f'Deleting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
-        run(lambda: delete(name, on_event=on_event))
-    take_out(name, kubeconfig)
+    failures: dict[str, KindasyncError | OSError] = {}
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+    async with Bus().delivering(on_event) as bus, anyio.create_task_group() as tasks:
+
+        async def one(name: str) -> None:
+            async with limiter:
+                try:
+                    await delete(name, on_event=bus)
+                except (KindasyncError, OSError) as error:
+                    failures[name] = error
+
+        for name in names:
+            tasks.start_soon(one, name)
+    return failures
