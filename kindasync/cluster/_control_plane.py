@@ -11,6 +11,7 @@ import anyio
 from kindasync import events, go_yaml
 from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
+from kindasync.cluster._limits import capacity
 from kindasync.cluster._manifests import CNI, manifests
 from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
 from kindasync.cluster._readiness import wait_ready
@@ -20,6 +21,7 @@ from kindasync.cluster._snapshots import take_created
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
+from kindasync.docker.system import EngineFacts
 from kindasync.errors import KindasyncError, NotReady, leaves
 from kindasync.kubeconfig import for_cluster
 from kindasync.node import _kubeadm as kubeadm
@@ -28,10 +30,19 @@ API_UP_S = 180.0
 EVIDENCE_S = 5.0
 KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=20", "--no-pager", "--output=cat")
 _BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"  # the API server makes them when it has made all ClusterRoles
+# The API server makes it, too, a second after it answers. A kubelet whose Node is there tells of its static pods at once, is refused
+# without it, and does not come back to some of them for 10 s.
+_STATIC_PODS_PRIORITY = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "system-node-critical"},
+    "value": 2000001000,
+    "description": "Used for system critical pods that must not be moved from their current node.",
+}
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
-async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assembly: Assembly) -> Mapping[str, Any]:
+async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts, server: str, assembly: Assembly) -> Mapping[str, Any]:
     """Everything from here on that goes through the API server; the kubeconfig of the cluster's administrator.
 
     kubeadm and we work at the same time, on different objects. Raises: StepFailed; NotReady.
@@ -52,9 +63,12 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, server: str, assemb
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
                 tasks.start_soon(_finish_kubeadm, run, api, first, assembly)
+            if first.initialised:
+                with run.step("create the priority of static pods"), _deadline(api, "the API server to take a PriorityClass"):
+                    await api.create(_STATIC_PODS_PRIORITY)
             for node in plan.nodes:
                 if node is not plan.first or first.initialised:
-                    tasks.start_soon(_create_node_object, run, api, node)
+                    tasks.start_soon(_create_node_object, run, api, node, capacity(node.spec, engine))
             for name, documents in await _manifests(run, plan, first, assembly):
                 tasks.start_soon(_create_objects, run, api, first, name, documents)
             if run.request.wait_s > 0:
@@ -112,10 +126,11 @@ async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembl
     await _run_kubeadm(run, first, kubeadm.init_argv(only=(*controllers, *kubeadm.API_PHASES)), assembly)
 
 
-async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None:
+async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: Mapping[str, str]) -> None:
     """Make the Node object before its kubelet comes to it, whose tries to register grow rare; with the podCIDRs of the CNI configuration in place.
 
-    The kubelet adopts it. What it would set only on a Node that it makes itself is set here.
+    The kubelet adopts it. What it would set only on a Node that it makes itself is set here; also `room`, its capacity: a kubelet that
+    gets a pod before it has seen its own word about that takes its Node for full, and the pod fails.
     """
     with run.step(f"register node {node.name}", node=node.name), _deadline(api, f"the API server to take node {node.name}"):
         await api.create(
@@ -128,6 +143,7 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan) -> None
                     "podCIDRs": list(node.pod_cidrs),
                     "providerID": f"kind://docker/{run.cluster}/{node.name}",
                 },
+                "status": {"capacity": room, "allocatable": room},
             }
         )
 

@@ -12,6 +12,8 @@ from kindasync.docker.system import EngineFacts
 from kindasync.errors import Problem
 from kindasync.node._spec import NodeSpec
 
+PODS = 110  # the kubelet's own limit, its maxPods
+
 
 def beyond_host(config: ClusterConfig, engine: EngineFacts) -> Iterator[Problem]:
     """The limits that are more than the Engine's host has."""
@@ -21,6 +23,17 @@ def beyond_host(config: ClusterConfig, engine: EngineFacts) -> Iterator[Problem]
         if node.memory_bytes > engine.memory_bytes:
             has = f"{engine.memory_bytes >> 20}Mi"
             yield Problem(path=f"extras.nodes[{index}].memory", message=f'"{node.memory}" is more than the {has} of the Engine\'s host')
+
+
+def capacity(node: NodeSpec, engine: EngineFacts) -> dict[str, str]:
+    """What a node offers to pods, until its kubelet says it more exactly. Empty if the Engine does not tell what its host has."""
+    if not (engine.cpus and engine.memory_bytes):
+        return {}
+    return {
+        "cpu": f"{(node.nano_cpus or engine.cpus * 10**9) // 10**6}m",
+        "memory": f"{(node.memory_bytes or engine.memory_bytes) >> 10}Ki",
+        "pods": str(PODS),
+    }
 
 
 def system_reserved(node: NodeSpec, engine: EngineFacts) -> dict[str, str]:

@@ -60,12 +60,13 @@ _RESOURCES = {
     "DaemonSet": "daemonsets",
     "Deployment": "deployments",
     "StorageClass": "storageclasses",
+    "PriorityClass": "priorityclasses",
     "Role": "roles",
     "RoleBinding": "rolebindings",
     "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",
 }
-_CLUSTER_WIDE = ("Node", "Namespace", "StorageClass", "ClusterRole", "ClusterRoleBinding")
+_CLUSTER_WIDE = ("Node", "Namespace", "StorageClass", "PriorityClass", "ClusterRole", "ClusterRoleBinding")
 
 
 class FakeApiServer:
