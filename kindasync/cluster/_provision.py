@@ -42,7 +42,6 @@ LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
 _PHASE = re.compile(rb"\[(?!init|preflight|join)([a-z][a-z-]*)\] ")
-_TOLD = re.compile(r"(?m)^\[[a-z-]+\] .*\n")  # what kubeadm says of patches, before a manifest
 SHARED_KEYS = tuple(
     f"{_KUBERNETES}/pki/{name}"
     for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub")
@@ -282,7 +281,7 @@ async def _print_addon(run: Run, container: Container, addon: str, into: dict[st
         result = await _exec(run, container, argv)
         if result.exit_code:
             raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
-        into[addon] = _TOLD.sub("", result.text)
+        into[addon] = kubeadm.addon_manifest(result.text)
 
 
 async def _found_etcd(run: Run, node: NodePlan, container: Container, documents: str, assembly: Assembly) -> None:

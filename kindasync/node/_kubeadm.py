@@ -6,6 +6,7 @@ Source: kubernetes.io, "kubeadm Configuration (v1beta4)" and (v1beta3); what is 
 from __future__ import annotations
 
 import copy
+import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -203,6 +204,11 @@ def init_argv(*, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.I
 def addon_argv(addon: str) -> list[str]:
     """The manifest of an addon, on stdout."""
     return ["kubeadm", "init", "phase", "addon", addon, f"--config={CONFIG_PATH}", "--print-manifest"]
+
+
+def addon_manifest(output: str) -> str:
+    """The manifest in what `addon_argv` prints. Where there are patches, kubeadm says so before it, and ends no line after a `---`."""
+    return re.sub(r"(?m)^---(?=\S)", "---\n", re.sub(r"(?m)^\[[a-z-]+\] .*\n", "", output))
 
 
 def tuned(document: Mapping[str, Any], *, single_node: bool) -> dict[str, Any]:

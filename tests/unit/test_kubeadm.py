@@ -20,6 +20,7 @@ from kindasync.node._kubeadm import (
     CONTROLLER_PHASES,
     FILE_PHASES,
     Kubeadm,
+    addon_manifest,
     documents,
     finalized,
     founding,
@@ -336,6 +337,18 @@ def test_an_addon_is_kubeadms_own_but_for_what_makes_dns_ready_late() -> None:
     assert alone["template"] == among_others["template"]
     assert alone["template"]["spec"]["containers"][0]["readinessProbe"] == {**probe, "periodSeconds": 1}
     assert tuned({"kind": "Service", "spec": {}}, single_node=True) == {"kind": "Service", "spec": {}}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "---\napiVersion: v1\nkind: A\n---\nkind: B\n",
+        '[patches] Reading patches from path "/kind/patches"\n[patches] Found: [x.yaml]\n---apiVersion: v1\nkind: A\n---\nkind: B\n',
+    ],
+)
+def test_a_manifest_is_what_kubeadm_prints_but_for_what_it_says(output: str) -> None:
+    """As its versions 1.35 to 1.37 do it with patches, and without."""
+    assert [*yaml.safe_load_all(addon_manifest(output))] == [{"apiVersion": "v1", "kind": "A"}, {"kind": "B"}]
 
 
 def test_a_kubelet_rotates_its_certificate_from_the_start() -> None:
