@@ -13,11 +13,11 @@ from enum import StrEnum
 
 from kindasync.cluster._lookup import is_node
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._together import together
+from kindasync.cluster._together import all_together
 from kindasync.docker import Connection
 from kindasync.docker.archives import path_stat, put_archive
 from kindasync.docker.containers import Container
-from kindasync.errors import NotFound, StepFailed
+from kindasync.errors import NotFound
 from kindasync.node._files import tar_of
 
 
@@ -40,8 +40,7 @@ async def put_marks(connection: Connection, cluster: str, containers: Iterable[C
     async def put(container: Container) -> None:
         await put_archive(connection, container.id, "/", tar_of({_path(mark, container): ""}))
 
-    if failures := await together(filter(is_node, containers), put):
-        raise StepFailed(f"mark the nodes as {mark}", cluster, [error for _, error in failures])
+    await all_together(f"mark the nodes as {mark}", cluster, filter(is_node, containers), put)
 
 
 async def has_mark(connection: Connection, container: Container, mark: Mark) -> bool:

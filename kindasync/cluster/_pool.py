@@ -23,14 +23,14 @@ from kindasync.cluster._marks import Mark, has_mark, put_marks
 from kindasync.cluster._names import POOL_CONFIG_LABEL, POOL_LABEL, natural
 from kindasync.cluster._requests import AnyConfig, request_of
 from kindasync.cluster._run import Request
-from kindasync.cluster._together import together
+from kindasync.cluster._together import all_together, together
 from kindasync.config import ClusterConfig, Role
 from kindasync.config._rules import name_problems
 from kindasync.docker import Connection
 from kindasync.docker._engine import answered
 from kindasync.docker.containers import Container, container_inspect, container_list, container_pause, container_unpause
 from kindasync.docker.execs import container_exec
-from kindasync.errors import ApiError, ClusterError, ConfigInvalid, ExecFailed, KindasyncError, NotFound, PoolEmpty, Problem, StepFailed
+from kindasync.errors import ApiError, ClusterError, ConfigInvalid, ExecFailed, KindasyncError, NotFound, PoolEmpty, Problem
 from kindasync.events import Bus, ClusterClaimed, ClusterParked
 
 DNS = "deployments.v1.apps/coredns"
@@ -180,8 +180,7 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
     control_planes = [each for each in containers if role_of(each) is Role.CONTROL_PLANE]
     others = [each for each in containers if each not in control_planes]
     for each in ((*others, *await registries(connection, cluster)), control_planes):
-        if failures := await together(each, pause):
-            raise StepFailed("freeze the nodes", cluster, [error for _, error in failures])
+        await all_together("freeze the nodes", cluster, each, pause)
     await put_marks(connection, cluster, containers, Mark.FINISHED)
     bus.emit(ClusterParked(cluster=cluster, pool=pool, duration_s=bus.elapsed_s() - began))
 
@@ -266,8 +265,7 @@ async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: fl
         if is_node(container):
             await _run(connection, container, START_KUBELET)
 
-    if failures := await together((*containers, *await registries(connection, cluster)), wake):
-        raise StepFailed("let the nodes go on", cluster, [error for _, error in failures])
+    await all_together("let the nodes go on", cluster, (*containers, *await registries(connection, cluster)), wake)
     await put_marks(connection, cluster, (each for each in containers if each.id != first.id), Mark.CLAIMED)
     found = await get(connection, cluster)
 

@@ -261,9 +261,10 @@ async def _put_files(
 async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; without etcd's manifest, if others found it, too."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
-        # Several control planes elect leaders, who wait for what they need.
-        phases = [each for each in (*kubeadm.FILE_PHASES, *kubeadm.CONTROLLER_PHASES) if each != "etcd"] if assembly.founders else None
-        await run_program(run, container, kubeadm.init_argv(only=tuple(phases or kubeadm.FILE_PHASES)))
+        phases: tuple[str, ...] = kubeadm.FILE_PHASES
+        if assembly.founders:  # several control planes elect leaders, who wait for what they need
+            phases = tuple(each for each in (*phases, *kubeadm.CONTROLLER_PHASES) if each != "etcd")
+        await run_program(run, container, kubeadm.init_argv(only=phases))
         conf, path, content = kubeadm.finalized(
             only_file(await read_archive(run.connection, container.id, kubeadm.KUBELET_CONF)), datetime.now(UTC)
         )
@@ -279,8 +280,7 @@ async def _print_addon(run: Run, container: Container, addon: str, into: dict[st
     with run.step(f"make the manifest of {addon}", node=container.name):
         argv = kubeadm.addon_argv(addon)
         result = await _exec(run, container, argv)
-        if result.exit_code:
-            raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
+        _check(container, argv, result)
         into[addon] = kubeadm.addon_manifest(result.text)
 
 
@@ -301,6 +301,10 @@ async def run_program(run: Run, container: Container, argv: Sequence[str]) -> No
     phases = _Phases(run, container.name)
     result = await _exec(run, container, argv, phases.feed)
     phases.end()
+    _check(container, argv, result)
+
+
+def _check(container: Container, argv: Sequence[str], result: ExecResult) -> None:
     if result.exit_code:
         raise ExecFailed(container.name, argv, result.exit_code, result.tail(), hint=LOOK)
 

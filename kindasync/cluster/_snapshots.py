@@ -17,13 +17,13 @@ import anyio
 
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, role_of
-from kindasync.cluster._together import together
+from kindasync.cluster._together import all_together
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import exec_start_detached
-from kindasync.errors import ApiError, ClusterError, Conflict, ExecFailed, KindasyncError, NotFound, NotReady, StepFailed
+from kindasync.errors import ApiError, ClusterError, Conflict, ExecFailed, KindasyncError, NotFound, NotReady
 from kindasync.events import Bus, ClusterRestored
 from kindasync.node._containerd import run
 
@@ -141,7 +141,7 @@ async def _rest(connection: Connection, cluster: str, nodes: Iterable[Container]
         resting.add(node.name)
         await run(connection, node.name, ["systemctl", "stop", "kubelet"])
 
-    await _on_all(f'stop the kubelets of cluster "{cluster}"', cluster, nodes, rest)
+    await all_together(f'stop the kubelets of cluster "{cluster}"', cluster, nodes, rest)
 
 
 async def _wake(connection: Connection, cluster: str, nodes: Iterable[Container]) -> None:
@@ -149,7 +149,7 @@ async def _wake(connection: Connection, cluster: str, nodes: Iterable[Container]
         await run(connection, node.name, ["systemctl", "start", "kubelet"])
 
     with anyio.fail_after(CLEANUP_S):
-        await _on_all(f'start the kubelets of cluster "{cluster}"', cluster, nodes, wake)
+        await all_together(f'start the kubelets of cluster "{cluster}"', cluster, nodes, wake)
 
 
 async def _tidy(connection: Connection, cluster: str, nodes: Iterable[Container], done: _Restored) -> None:
@@ -160,12 +160,7 @@ async def _tidy(connection: Connection, cluster: str, nodes: Iterable[Container]
         what = {"-pods": pods, "-returning": returning, "-volumes": done.volumes}
         await run(connection, node.name, [PROGRAM, "tidy", *(part for flag, each in what.items() for part in (flag, ",".join(each)))])
 
-    await _on_all("end the pods that are no more", cluster, nodes, tidy)
-
-
-async def _on_all(step: str, cluster: str, nodes: Iterable[Container], act: Any) -> None:
-    if failures := await together(nodes, act):
-        raise StepFailed(step, cluster, [error for _, error in failures])
+    await all_together("end the pods that are no more", cluster, nodes, tidy)
 
 
 async def _ask(connection: Connection, containers: Iterable[Container], arguments: Sequence[str]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from kindasync import go_yaml
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
-from kindasync.cluster._together import together
+from kindasync.cluster._together import all_together, together
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.archives import path_stat, read_archive
@@ -47,7 +47,7 @@ async def stop_cluster(connection: Connection, cluster: str, bus: Bus) -> None:
     running = [each for each in containers if each.state not in ("created", "exited", "dead")]
     failures: list[KindasyncError] = []
     for roles in _STOP_ORDER:
-        failures += await _failures([each for each in running if role_of(each) in roles], stop)
+        failures += [error for _, error in await together([each for each in running if role_of(each) in roles], stop)]
     if failures:
         raise StepFailed("stop the nodes", cluster, failures)
     bus.emit(ClusterStopped(cluster=cluster, duration_s=bus.elapsed_s() - began))
@@ -70,8 +70,7 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
     # Of one that was stopped just now the Engine's lists may still say that it runs.
     resting = [each for each in [await container_inspect(connection, each.id) for each in containers] if each.state not in RUNNING]
     for batch in await _batches(connection, resting):
-        if failures := await _failures(batch, start):
-            raise StepFailed("start the nodes", cluster, failures)
+        await all_together("start the nodes", cluster, batch, start)
     found = await get(connection, cluster)
     nodes = [await container_inspect(connection, each.id) for each in found.containers if is_node(each)]
     await _check_addresses(connection, cluster, nodes, bus)
@@ -93,11 +92,6 @@ async def _batches(connection: Connection, containers: Sequence[Container]) -> l
     at_once = [[each for each in containers if each.id not in lowest and role_of(each) in roles] for roles in _START_ORDER]
     one_by_one = sorted((each for each in containers if each.id in lowest), key=lambda each: lowest[each.id])
     return [*at_once, *([each] for each in one_by_one)]
-
-
-async def _failures(containers: Sequence[Container], act: Callable[[Container], Awaitable[None]]) -> list[KindasyncError]:
-    """Do it with all of them, at once; the failures."""
-    return [error for _, error in await together(containers, act)]
 
 
 async def wait_nodes_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], bus: Bus, wait_s: float) -> None:

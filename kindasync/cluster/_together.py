@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import anyio
 
 from kindasync.docker.containers import Container
-from kindasync.errors import KindasyncError
+from kindasync.errors import KindasyncError, StepFailed
 
 AT_ONCE = 8  # requests that change containers that the Engine gets at the same time
 
@@ -28,3 +28,9 @@ async def together(containers: Iterable[Container], act: Callable[[Container], A
         for container in containers:
             tasks.start_soon(one, container)
     return failures
+
+
+async def all_together(step: str, cluster: str, containers: Iterable[Container], act: Callable[[Container], Awaitable[None]]) -> None:
+    """As `together`, where each has to succeed. Raises: StepFailed with the failures, when all others are done."""
+    if failures := await together(containers, act):
+        raise StepFailed(step, cluster, [error for _, error in failures])

@@ -139,8 +139,8 @@ async def _created(connection: Connection, container: str, document: Mapping[str
     return str(required("ContainerExec", await connection.request_json(call), "Id"))
 
 
-def _start(exec_id: str, subject: str, *, tty: bool = False) -> Call:
-    return Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": False, "Tty": tty})
+def _start(exec_id: str, subject: str, *, tty: bool = False, detach: bool = False) -> Call:
+    return Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": detach, "Tty": tty})
 
 
 async def exec_start_detached(connection: Connection, container: str, argv: Sequence[str]) -> None:
@@ -149,10 +149,8 @@ async def exec_start_detached(connection: Connection, container: str, argv: Sequ
     Source: Docker Engine API, ContainerExec, ExecStart. Raises: NotFound; Conflict if the container does not run; ApiError, from some
     Engines, for a program that is not there.
     """
-    subject = f"container {container}"
-    call = Call("ContainerExec", "POST", f"/containers/{quote(container, safe='')}/exec", subject, json={"Cmd": list(argv)})
-    exec_id = str(required("ContainerExec", await connection.request_json(call), "Id"))
-    await connection.request(Call("ExecStart", "POST", f"/exec/{exec_id}/start", subject, json={"Detach": True, "Tty": False}))
+    exec_id = await _created(connection, container, {"Cmd": list(argv)})
+    await connection.request(_start(exec_id, f"container {container}", detach=True))
 
 
 class _Output:
