@@ -57,6 +57,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
     async with api_client(super_admin) as client, evidence(run, first.container):
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
+            objects = await _manifests(run, plan, first, assembly)
             with run.step("reach the API server") as began:
                 with _deadline(api, f"an answer from the API server at {server}"):
                     await api.wait_up()
@@ -69,7 +70,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
             for node in plan.nodes:
                 if node is not plan.first or first.initialised:
                     tasks.start_soon(_create_node_object, run, api, node, capacity(node.spec, engine))
-            for name, documents in await _manifests(run, plan, first, assembly):
+            for name, documents in objects:
                 tasks.start_soon(_create_objects, run, api, first, name, documents)
             if run.request.wait_s > 0:
                 with run.step("wait until all nodes are ready"):
