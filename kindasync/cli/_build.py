@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from kindasync.cli import _options
-from kindasync.cli._main import Settings
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
 
@@ -26,16 +24,9 @@ from kindasync.cli._running import run
 @click.option("--push", metavar="REF", help="Also push the image, under this name.")
 @click.option("--force", is_flag=True, help="Build even if an image with the same inputs is there, from fresh Debian packages.")
 @click.option("--dry-run", is_flag=True, help="Print what would be built, and from what; build nothing.")
-@click.option(
-    "--events",
-    "events_format",
-    type=click.Choice(["json"]),
-    help="Print every event as a line of JSON on stdout, instead of progress; the reference goes to stderr.",
-)
-@_options.timeline
-@click.pass_obj
+@with_progress
 def build_node_image(
-    settings: Settings,
+    progress: Progress,
     minor: str | None,
     architecture: str | None,
     reference: str,
@@ -45,8 +36,6 @@ def build_node_image(
     push: str | None,
     force: bool,
     dry_run: bool,
-    events_format: str | None,
-    timeline: Path | None,
 ) -> None:
     """Build the node image, from Debian packages and Go modules.
 
@@ -69,6 +58,6 @@ def build_node_image(
     if dry_run:
         click.echo(dry_run_text(options, default_architecture=native_architecture()))
         return
-    with listener("Building the node image …", as_json=events_format == "json", quiet=settings.quiet, timeline=timeline) as on_event:
+    with progress.of("Building the node image …") as on_event:
         built = run(lambda: build(options, on_event=on_event))
-    click.echo(built, err=bool(events_format))
+    click.echo(built, err=progress.as_json)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
 if TYPE_CHECKING:
@@ -37,12 +36,9 @@ if TYPE_CHECKING:
     help="Load an image archive into each node before it boots. May be given several times.",
 )
 @_options.kubeconfig
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
+@with_progress
 def create_cluster(
-    settings: Settings,
+    progress: Progress,
     name: str | None,
     config_path: str | None,
     image: str,
@@ -50,9 +46,6 @@ def create_cluster(
     wait_s: float | None,
     preloads: tuple[Path, ...],
     kubeconfig: Path | None,
-    events_format: str | None,
-    timings: bool,
-    timeline: Path | None,
 ) -> None:
     """Create a cluster, and set kubectl's context to it.
 
@@ -75,8 +68,6 @@ def create_cluster(
         cluster = await Cluster.create(wanted, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event)
         return cluster, await merged(cluster, kubeconfig, made="created", retain=retain)
 
-    with listener(
-        f'Creating cluster "{wanted}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
-    ) as on_event:
+    with progress.of(f'Creating cluster "{wanted}" …') as on_event:
         cluster, path = run(operation, last=True)
     show_context(cluster, path)

@@ -11,7 +11,7 @@ import click
 
 from kindasync.cli import _options
 from kindasync.cli._main import Settings, show
-from kindasync.cli._progress import Listener, listener
+from kindasync.cli._progress import Listener, Progress, with_progress
 from kindasync.cli._running import run
 from kindasync.errors import KindasyncError
 
@@ -19,9 +19,8 @@ from kindasync.errors import KindasyncError
 @click.command("cluster")
 @_options.name
 @_options.kubeconfig
-@_options.events
-@click.pass_obj
-def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, events_format: str | None) -> None:
+@with_progress
+def delete_cluster(progress: Progress, name: str, kubeconfig: Path | None) -> None:
     """Delete a cluster, and its entries in the kubeconfig. One that is not there counts as deleted.
 
     \b
@@ -31,7 +30,7 @@ def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, event
     from kindasync.cluster import delete
     from kindasync.cluster._kubeconfig_file import take_out
 
-    with listener(f'Deleting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with progress.of(f'Deleting cluster "{name}" …') as on_event:
         run(lambda: delete(name, on_event=on_event))
     take_out(name, kubeconfig)
 
@@ -40,11 +39,9 @@ def delete_cluster(settings: Settings, name: str, kubeconfig: Path | None, event
 @click.argument("names", nargs=-1)
 @click.option("-A", "--all", "everything", is_flag=True, help="Delete all clusters.")
 @_options.kubeconfig
-@_options.events
+@with_progress
 @click.pass_obj
-def delete_clusters(
-    settings: Settings, names: tuple[str, ...], everything: bool, kubeconfig: Path | None, events_format: str | None
-) -> None:
+def delete_clusters(settings: Settings, names: tuple[str, ...], everything: bool, kubeconfig: Path | None, progress: Progress) -> None:
     """Delete several clusters. A failure does not keep the others from being deleted; the exit code is 1 then.
 
     \b
@@ -58,7 +55,7 @@ def delete_clusters(
         names = tuple(run(Cluster.list))
     elif not names:
         raise click.UsageError("no cluster names given (--all means all)")
-    with listener("Deleting clusters …", as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with progress.of("Deleting clusters …") as on_event:
         failures = run(lambda: _delete_all(names, on_event))
     deleted = []
     for name in names:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
-from kindasync.cli._progress import Listener, listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
 _nodes = click.option("--nodes", multiple=True, help="Names of nodes, separated by commas, instead of all.")
 
 
-def _load_image(
-    settings: Settings, images: tuple[str, ...], name: str, nodes: tuple[str, ...], events_format: str | None, timeline: Path | None
-) -> None:
+def _load_image(progress: Progress, images: tuple[str, ...], name: str, nodes: tuple[str, ...]) -> None:
     """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone.
 
     \b
@@ -27,18 +24,11 @@ def _load_image(
     """
     from kindasync.cluster._cluster import load_image
 
-    _load(
-        settings,
-        f'Loading {", ".join(images)} into cluster "{name}" …',
-        events_format,
-        timeline,
-        lambda on_event: load_image(name, images, nodes=_split(nodes), on_event=on_event),
-    )
+    with progress.of(f'Loading {", ".join(images)} into cluster "{name}" …') as on_event:
+        run(lambda: load_image(name, images, nodes=_split(nodes), on_event=on_event))
 
 
-def _load_archive(
-    settings: Settings, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...], events_format: str | None, timeline: Path | None
-) -> None:
+def _load_archive(progress: Progress, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...]) -> None:
     """Load the images of archives (docker or OCI layout) into nodes.
 
     \b
@@ -47,22 +37,12 @@ def _load_archive(
     """
     from kindasync.cluster._cluster import load_archive
 
-    async def operation(on_event: Listener | None) -> None:
+    async def operation() -> None:
         for archive in archives:
             await load_archive(name, archive, nodes=_split(nodes), on_event=on_event)
 
-    _load(settings, f'Loading {", ".join(map(str, archives))} into cluster "{name}" …', events_format, timeline, operation)
-
-
-def _load(
-    settings: Settings,
-    title: str,
-    events_format: str | None,
-    timeline: Path | None,
-    operation: Callable[[Listener | None], Coroutine[Any, Any, None]],
-) -> None:
-    with listener(title, as_json=events_format == "json", quiet=settings.quiet, timeline=timeline) as on_event:
-        run(lambda: operation(on_event))
+    with progress.of(f'Loading {", ".join(map(str, archives))} into cluster "{name}" …') as on_event:
+        run(operation)
 
 
 def _split(lists: tuple[str, ...]) -> list[str] | None:
@@ -70,7 +50,7 @@ def _split(lists: tuple[str, ...]) -> list[str] | None:
 
 
 def _command(name: str, argument: Callable[[Any], Any], callback: Callable[..., None]) -> click.Command:
-    decorated = argument(_options.name(_nodes(_options.events(_options.timeline(click.pass_obj(callback))))))
+    decorated = argument(_options.name(_nodes(with_progress(callback))))
     return click.command(name)(decorated)
 
 

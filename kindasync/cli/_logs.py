@@ -8,16 +8,15 @@ from pathlib import Path
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
 
 @click.command("logs")
 @click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
 @_options.name
-@click.pass_obj
-def export_logs(settings: Settings, directory: Path | None, name: str) -> None:
+@with_progress
+def export_logs(progress: Progress, directory: Path | None, name: str) -> None:
     """Write the logs of a cluster's nodes into a directory, and print its name. Without one: into a new temporary one.
 
     \b
@@ -27,11 +26,11 @@ def export_logs(settings: Settings, directory: Path | None, name: str) -> None:
     from kindasync.cluster._cluster import export_logs
 
     target = directory or Path(tempfile.mkdtemp(prefix="kindasync-logs-"))
-    with listener(f'Exporting logs of cluster "{name}" to:', as_json=False, quiet=settings.quiet) as on_event:
+    with progress.of(f'Exporting logs of cluster "{name}" to:') as on_event:
         try:
             run(lambda: export_logs(name, target, on_event=on_event))
         finally:
             if any(target.glob("*")):
-                click.echo(target)
+                click.echo(target, err=progress.as_json)
             elif not directory:
                 target.rmdir()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
 
@@ -23,20 +20,14 @@ from kindasync.cli._running import run
     help='What else it is to be: an entry of nodes, as in a configuration, and one of ClusterExtras\' as a second document (see kindasync config schema --for node); "-" reads stdin.',
 )
 @_options.wait
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
+@with_progress
 def add_node(
-    settings: Settings,
+    progress: Progress,
     name: str,
     role: str | None,
     image: str,
     config_path: str | None,
     wait_s: float,
-    events_format: str | None,
-    timings: bool,
-    timeline: Path | None,
 ) -> None:
     """Add a node to a cluster that is there, and print its name. It has the first name that is free.
 
@@ -48,11 +39,9 @@ def add_node(
     from kindasync.cluster import add_node
 
     config = _options.text_of(config_path) if config_path else None
-    with listener(
-        f'Adding a node to cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
-    ) as on_event:
+    with progress.of(f'Adding a node to cluster "{name}" …') as on_event:
         node = run(lambda: add_node(name, role=role, config=config, image=image, wait_s=wait_s, on_event=on_event))
-    if events_format is None:
+    if not progress.as_json:
         click.echo(node.name)
 
 
@@ -61,13 +50,8 @@ def add_node(
 @_options.name
 @click.option("--timeout", "timeout_s", type=_options.Duration(), default="2m", show_default=True, help="How long pods have time to leave.")
 @click.option("--force", is_flag=True, help="Remove it also with pods that nobody would make again, or that cannot be evicted in time.")
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
-def remove_node(
-    settings: Settings, node: str, name: str, timeout_s: float, force: bool, events_format: str | None, timings: bool, timeline: Path | None
-) -> None:
+@with_progress
+def remove_node(progress: Progress, node: str, name: str, timeout_s: float, force: bool) -> None:
     """Drain a node, and remove it from its cluster.
 
     Pods are evicted as PodDisruptionBudgets allow; those of DaemonSets end with the node.
@@ -78,11 +62,5 @@ def remove_node(
     """
     from kindasync.cluster import remove_node
 
-    with listener(
-        f'Removing node {node} from cluster "{name}" …',
-        as_json=events_format == "json",
-        quiet=settings.quiet,
-        timings=timings,
-        timeline=timeline,
-    ) as on_event:
+    with progress.of(f'Removing node {node} from cluster "{name}" …') as on_event:
         run(lambda: remove_node(name, node, timeout_s=timeout_s, force=force, on_event=on_event))

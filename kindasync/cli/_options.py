@@ -54,16 +54,6 @@ kubeconfig = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The kubeconfig to change, instead of $KUBECONFIG or ~/.kube/config.",
 )
-events = click.option(
-    "--events", "events_format", type=click.Choice(["json"]), help="Print every event as a line of JSON on stdout, instead of progress."
-)
-timings = click.option("--timings", is_flag=True, help="At the end, print how long each stage took.")
-timeline = click.option(
-    "--timeline",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="At the end, also of a failure, write a page for a browser that shows when each node's stages were.",
-)
 wait = click.option(
     "--wait",
     "wait_s",

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
 from kindasync.cli._output import WIDE, show, show_columns
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 from kindasync.cluster._requests import DEFAULT_POOL
 
@@ -27,20 +26,14 @@ _pool = click.argument("pool", metavar="[POOL]", default=DEFAULT_POOL)
 @_options.config
 @_options.image
 @_options.create_wait
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
+@with_progress
 def fill(
-    settings: Settings,
+    progress: Progress,
     pool: str,
     size: int,
     config_path: str | None,
     image: str,
     wait_s: float | None,
-    events_format: str | None,
-    timings: bool,
-    timeline: Path | None,
 ) -> None:
     """Create clusters and park them, frozen, until there are so many that can be claimed. Those that are there count.
 
@@ -58,9 +51,7 @@ def fill(
     async def operation() -> list[str]:
         return await Cluster.fill_pool(pool, size=size, config=config, image=image, wait_s=wait_s, on_event=on_event)
 
-    with listener(
-        f'Filling pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
-    ) as on_event:
+    with progress.of(f'Filling pool "{pool}" …') as on_event:
         parked = run(operation)
     click.echo(f'Parked {len(parked)} more in pool "{pool}"', err=True)
 
@@ -69,13 +60,8 @@ def fill(
 @_pool
 @_options.wait
 @_options.kubeconfig
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
-def claim(
-    settings: Settings, pool: str, wait_s: float, kubeconfig: Path | None, events_format: str | None, timings: bool, timeline: Path | None
-) -> None:
+@with_progress
+def claim(progress: Progress, pool: str, wait_s: float, kubeconfig: Path | None) -> None:
     """Take a cluster that is parked in a pool, print its name, and set kubectl's context to it.
 
     It is yours alone, and deleted as any other: kindasync delete cluster --name NAME.
@@ -94,11 +80,9 @@ def claim(
         cluster = await Cluster.claim(pool, wait_s=wait_s, on_event=on_event)
         return cluster, await merged(cluster, kubeconfig, made="claimed")
 
-    with listener(
-        f'Claiming from pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
-    ) as on_event:
+    with progress.of(f'Claiming from pool "{pool}" …') as on_event:
         cluster, path = run(operation, last=True)
-    if events_format != "json":  # there it is in the events
+    if not progress.as_json:  # there it is in the events
         click.echo(cluster.name)
     show_context(cluster, path)
 
@@ -130,9 +114,8 @@ def get(output: str | None) -> None:
 
 @click.command("delete")
 @_pool
-@_options.events
-@click.pass_obj
-def delete(settings: Settings, pool: str, events_format: str | None) -> None:
+@with_progress
+def delete(progress: Progress, pool: str) -> None:
     """Delete the clusters of a pool that nobody has claimed.
 
     \b
@@ -140,6 +123,6 @@ def delete(settings: Settings, pool: str, events_format: str | None) -> None:
     """
     from kindasync.cluster import Cluster
 
-    with listener(f'Deleting pool "{pool}" …', as_json=events_format == "json", quiet=settings.quiet) as on_event:
+    with progress.of(f'Deleting pool "{pool}" …') as on_event:
         deleted = run(lambda: Cluster.delete_pool(pool, on_event=on_event))
     click.echo(f'Deleted {len(deleted)} clusters of pool "{pool}"', err=True)

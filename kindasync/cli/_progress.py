@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
@@ -24,29 +25,66 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from kindasync.cli._main import Settings
+
 Listener = Callable[[events.Event], None]
+_events = click.option(
+    "--events",
+    "events_format",
+    type=click.Choice(["json"]),
+    help="Print every event as a line of JSON on stdout, instead of progress and result.",
+)
+_timings = click.option("--timings", is_flag=True, help="At the end, print how long each stage took.")
+_timeline = click.option(
+    "--timeline",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="At the end, also of a failure, write a page for a browser that shows when each node's stages were.",
+)
 
 
-@contextmanager
-def listener(title: str, *, as_json: bool, quiet: bool, timings: bool = False, timeline: Path | None = None) -> Iterator[Listener | None]:
-    """A listener for one operation's events. JSON lines go to stdout; everything for people goes to stderr.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How a command shows an operation. `timings`: a table at the end; `timeline`: a file with a page, also of one that fails."""
 
-    `timings`: a table at the end; `timeline`: a file with a page, also of an operation that fails.
-    """
-    seen: list[events.Event] = []
-    with timeline_of(timeline, title.removesuffix(" …"), seen), _shown(title, as_json=as_json, quiet=quiet) as show:
-        if not (timings or timeline):
-            yield show
-        else:
+    as_json: bool = False
+    quiet: bool = False
+    timings: bool = False
+    timeline: Path | None = None
 
-            def see(event: events.Event) -> None:
-                seen.append(event)
-                if show:
-                    show(event)
+    @contextmanager
+    def of(self, title: str) -> Iterator[Listener | None]:
+        """A listener for the operation's events. JSON lines go to stdout; everything for people goes to stderr."""
+        seen: list[events.Event] = []
+        shown = _shown(title, as_json=self.as_json, quiet=self.quiet)
+        with timeline_of(self.timeline, title.removesuffix(" …"), seen), shown as show:
+            if not (self.timings or self.timeline):
+                yield show
+            else:
 
-            yield see
-    if timings:
-        show_columns(*rows(seen), err=True)
+                def see(event: events.Event) -> None:
+                    seen.append(event)
+                    if show:
+                        show(event)
+
+                yield see
+        if self.timings:
+            show_columns(*rows(seen), err=True)
+
+
+def with_progress(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that shows an operation: it gets a Progress, `progress`."""
+
+    @_events
+    @_timings
+    @_timeline
+    @click.pass_obj
+    @wraps(command)
+    def with_options(settings: Settings, /, *, events_format: str | None, timings: bool, timeline: Path | None, **values: Any) -> None:
+        progress = Progress(as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline)
+        command(progress=progress, **values)
+
+    return with_options
 
 
 @contextmanager

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._main import Settings
 from kindasync.cli._output import show, show_columns
-from kindasync.cli._progress import listener
+from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
 if TYPE_CHECKING:
@@ -44,37 +42,27 @@ def snapshot(name: str, snapshot_name: str) -> None:
 @click.command("restore")
 @_snapshot
 @_options.name
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
-def restore(settings: Settings, name: str, snapshot_name: str, events_format: str | None, timings: bool, timeline: Path | None) -> None:
+@with_progress
+def restore(progress: Progress, name: str, snapshot_name: str) -> None:
     """Make a cluster's API objects again what they were in a snapshot. What was made since is gone, finalizers or not.
 
     \b
     kindasync restore installed --name ci
     """
-    with listener(
-        f'Restoring cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
-    ) as on_event:
+    with progress.of(f'Restoring cluster "{name}" …') as on_event:
         _on(name, lambda cluster: cluster.restore(snapshot_name, on_event=on_event))
 
 
 @click.command("reset")
 @_options.name
-@_options.events
-@_options.timings
-@_options.timeline
-@click.pass_obj
-def reset(settings: Settings, name: str, events_format: str | None, timings: bool, timeline: Path | None) -> None:
+@with_progress
+def reset(progress: Progress, name: str) -> None:
     """Make a cluster's API objects again what they were when it was created, in a second or two.
 
     \b
     kindasync reset --name ci
     """
-    with listener(
-        f'Resetting cluster "{name}" …', as_json=events_format == "json", quiet=settings.quiet, timings=timings, timeline=timeline
-    ) as on_event:
+    with progress.of(f'Resetting cluster "{name}" …') as on_event:
         _on(name, lambda cluster: cluster.reset(on_event=on_event))
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from kindasync import events
 from kindasync.cli._main import main
-from kindasync.cli._progress import Listener, _Live, is_fancy, listener
+from kindasync.cli._progress import Listener, Progress, _Live, is_fancy
 from kindasync.testing import FakeEngine
 
 COLUMNS = 100
@@ -67,7 +67,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 @contextmanager
 def listening(terminal: Terminal) -> Iterator[Listener]:
     """The listener for one operation, as on that terminal."""
-    with redirect_stderr(terminal), listener("Creating …", as_json=False, quiet=False) as see:
+    with redirect_stderr(terminal), Progress().of("Creating …") as see:
         assert see is not None
         yield see
 
