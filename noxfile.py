@@ -47,13 +47,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def go(session: nox.Session) -> None:
-    """What the node image's program decides about snapshots. Within seconds where `kindasync build` has compiled Kubernetes before; else 20 minutes."""
+    """What the node image's programs of ours decide. Within seconds where `kindasync build` has compiled Kubernetes before; else 20 minutes."""
     if not shutil.which("go"):
         session.skip("there is no go")
     directory = Path("node-image/kube").resolve()
     environment = {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}  # as in build-program, whose results are kept
     session.chdir(directory)
-    session.run("go", "test", f"-modfile={directory}/go.mod", "./snapshot", *session.posargs, env=environment, external=True)
+    session.run("go", "test", f"-modfile={directory}/go.mod", "./await", "./snapshot", *session.posargs, env=environment, external=True)
 
 
 @nox.session

@@ -12,7 +12,7 @@ from kindasync import events, go_yaml
 from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._limits import capacity
-from kindasync.cluster._manifests import CNI, manifests
+from kindasync.cluster._manifests import CNI, asking_at, manifests
 from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._registry import HOSTING
@@ -119,12 +119,11 @@ async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str], assembly: A
 
 
 async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
-    """Let kubeadm start the controllers, and do what it does through the API server, when they are permitted to work."""
+    """Let kubeadm do what it does through the API server, when its user is permitted to."""
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
         async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
             await anext(bindings)
-    controllers = () if assembly.founders else kubeadm.CONTROLLER_PHASES
-    await _run_kubeadm(run, first, kubeadm.init_argv(only=(*controllers, *kubeadm.API_PHASES)), assembly)
+    await _run_kubeadm(run, first, kubeadm.init_argv(only=kubeadm.API_PHASES), assembly)
 
 
 async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: Mapping[str, str]) -> None:
@@ -158,7 +157,10 @@ async def _manifests(run: Run, plan: Plan, first: Provisioned, assembly: Assembl
     registry = await assembly.registry.get()
     own = [(HOSTING, registry.hosting)] if registry.hosting else []
     with run.step("read the image's manifests"):
-        return addons + [(name, _documents(text)) for name, text in [*await manifests(run, plan, first), *own]]
+        objects = addons + [(name, _documents(text)) for name, text in [*await manifests(run, plan, first), *own]]
+    if not first.initialised or len(plan.control_planes) > 1 or not plan.first.address:
+        return objects
+    return [(name, [asking_at(plan.first.address, document) for document in documents]) for name, documents in objects]
 
 
 def _documents(manifest: str) -> list[Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import tarfile
+from collections.abc import Mapping
+from typing import Any
 
 from kindasync import go_yaml
 from kindasync.cluster._provision import Provisioned
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Plan
 from kindasync.docker.archives import read_archive
+from kindasync.node._kubeadm import API_PORT
 
 _DIRECTORY = "/kind/manifests"
 CNI, _STORAGE = "default-cni.yaml", "default-storage.yaml"
@@ -30,6 +34,18 @@ async def manifests(run: Run, plan: Plan, first: Provisioned) -> list[tuple[str,
         result.append((CNI, fill_in(texts[CNI], ",".join(plan.pod_subnets), plan.control_plane_endpoint)))
     if _STORAGE in texts:
         result.append((_STORAGE, texts[_STORAGE]))
+    return result
+
+
+def asking_at(address: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of the cluster's own. Pods of a Deployment ask the API server at the node's `address`: on the Service's, nobody answers before
+    kube-proxy, which begins when they do. They would try again a second later, or fail.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(document))
+    if result["kind"] == "Deployment":
+        for container in result["spec"]["template"]["spec"]["containers"]:
+            reached = {"KUBERNETES_SERVICE_HOST": address, "KUBERNETES_SERVICE_PORT": str(API_PORT)}
+            container["env"] = [*container.get("env", ()), *({"name": name, "value": value} for name, value in reached.items())]
     return result
 
 

@@ -24,6 +24,7 @@ ETCD_CONFIG_PATH = "/kind/etcd.conf"  # the same, for the manifest of etcd alone
 DISCOVERY_PATH = "/kind/discovery.conf"  # the cluster's authority and a bootstrap token: whom a joining node trusts, and as whom it asks
 PATCHES_PATH = "/kind/patches"  # of this node alone: KubeletConfiguration is the whole cluster's
 API_PORT = 6443
+AWAIT = "KINDASYNC_AWAIT"  # see node-image/kube/await
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
@@ -49,9 +50,15 @@ PHASES = (
     "show-join-command",
 )
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
-FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start")
-# Who begins before the API server has made RBAC's objects is refused, and waits seconds for its next try; and takes processor time from it.
-CONTROLLER_PHASES = ("control-plane/controller-manager", "control-plane/scheduler")
+FILE_PHASES = (
+    "certs",
+    "kubeconfig",
+    "etcd",
+    "control-plane/apiserver",
+    "control-plane/controller-manager",
+    "control-plane/scheduler",
+    "kubelet-start",
+)
 # What is left to do on another control plane that is initialised at the same time as the first.
 MEMBER_PHASES = ("wait-control-plane", "mark-control-plane")
 # These talk to the API server. Not among them: wait-control-plane, which we do for all nodes; kubelet-finalize, as `finalized` does that
@@ -256,8 +263,8 @@ def _cluster(kubeadm: Kubeadm) -> dict[str, Any]:
         "clusterName": kubeadm.cluster,
         "controlPlaneEndpoint": kubeadm.control_plane_endpoint,
         "apiServer": {"certSANs": list(kubeadm.cert_sans), "extraArgs": _args(kubeadm, api_server)},
-        "controllerManager": {"extraArgs": _args(kubeadm, controller_manager)},
-        "scheduler": {"extraArgs": _args(kubeadm, scheduler)},
+        "controllerManager": {"extraArgs": _args(kubeadm, controller_manager), **_awaiting(kubeadm)},
+        "scheduler": {"extraArgs": _args(kubeadm, scheduler), **_awaiting(kubeadm)},
         "networking": {"podSubnet": ",".join(kubeadm.pod_subnets), "serviceSubnet": ",".join(kubeadm.service_subnets)},
     }
     if etcd:
@@ -286,6 +293,11 @@ def _init(kubeadm: Kubeadm) -> dict[str, Any]:
 
 def _patches(kubeadm: Kubeadm) -> dict[str, Any]:
     return {"patches": {"directory": PATCHES_PATH}} if patch_files(kubeadm) else {}
+
+
+def _awaiting(kubeadm: Kubeadm) -> dict[str, Any]:
+    """Let a controller begin as soon as the API server is ready for it. By itself it asks too early, and comes back a second or more later."""
+    return {"extraEnvs": [{"name": AWAIT, "value": "/readyz"}]} if kubeadm.version.kubeadm_api == "v1beta4" else {}
 
 
 def _timeouts(kubeadm: Kubeadm) -> dict[str, Any]:

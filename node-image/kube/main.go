@@ -44,6 +44,7 @@ import (
 	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
+	"kindasync.dev/node-image/kube/await"
 	"kindasync.dev/node-image/kube/crictl"
 	"kindasync.dev/node-image/kube/podnetwork"
 	"kindasync.dev/node-image/kube/snapshot"
@@ -57,8 +58,8 @@ var corednsPlugins = []string{
 // programs are started as their own main packages upstream start them.
 var programs = map[string]func(){
 	"kube-apiserver":          func() { run(apiserver.NewAPIServerCommand()) },
-	"kube-controller-manager": func() { run(controllermanager.NewControllerManagerCommand()) },
-	"kube-scheduler":          func() { run(scheduler.NewSchedulerCommand()) },
+	"kube-controller-manager": func() { await.APIServer(os.Args[1:]); run(controllermanager.NewControllerManagerCommand()) },
+	"kube-scheduler":          func() { await.APIServer(os.Args[1:]); run(scheduler.NewSchedulerCommand()) },
 	"kube-proxy":              func() { run(proxy.NewProxyCommand()) },
 	"kubelet":                 func() { run(kubelet.NewKubeletCommand(context.Background())) },
 	"kubeadm":                 func() { exit(kubeadm.Run()) },

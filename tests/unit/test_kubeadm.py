@@ -17,7 +17,6 @@ import yaml
 from kindasync.config import ProxyMode
 from kindasync.node._kubeadm import (
     API_PHASES,
-    CONTROLLER_PHASES,
     FILE_PHASES,
     Kubeadm,
     addon_manifest,
@@ -75,10 +74,16 @@ controllerManager:
     value: '600'
   - name: leader-elect
     value: 'false'
+  extraEnvs:
+  - name: KINDASYNC_AWAIT
+    value: /readyz
 scheduler:
   extraArgs:
   - name: leader-elect
     value: 'false'
+  extraEnvs:
+  - name: KINDASYNC_AWAIT
+    value: /readyz
 networking:
   podSubnet: 10.244.0.0/16
   serviceSubnet: 10.96.0.0/16
@@ -312,15 +317,18 @@ def test_all_of_init() -> None:
 
 
 def test_phases_are_run_once() -> None:
-    """While the node is paused those that write files, later the controllers', and those that need the API server; the rest is ours."""
-    files, api = init_argv(only=FILE_PHASES)[-1], init_argv(only=(*CONTROLLER_PHASES, *API_PHASES))[-1]
+    """While the node is paused those that write files, later those that need the API server; the rest is ours."""
+    files, api = init_argv(only=FILE_PHASES)[-1], init_argv(only=API_PHASES)[-1]
 
     ours = "upload-certs,kubelet-finalize,addon,show-join-command"
     assert files == (
-        "--skip-phases=preflight,control-plane/controller-manager,control-plane/scheduler,wait-control-plane,upload-config,upload-certs,"
+        "--skip-phases=preflight,wait-control-plane,upload-config,upload-certs,"
         "mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command"
     )
-    assert api == f"--skip-phases=preflight,certs,kubeconfig,etcd,control-plane/apiserver,kubelet-start,wait-control-plane,{ours}"
+    assert api == (
+        "--skip-phases=preflight,certs,kubeconfig,etcd,control-plane/apiserver,control-plane/controller-manager,control-plane/scheduler,"
+        f"kubelet-start,wait-control-plane,{ours}"
+    )
 
 
 def test_an_addon_is_kubeadms_own_but_for_what_makes_dns_ready_late() -> None:

@@ -1,13 +1,14 @@
-"""Manifests: what a kind image's pod network manifest is given before its objects are made."""
+"""Manifests: what the objects of an image, and of kubeadm's addons, are given before they are made."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import yaml
 
-from kindasync.cluster._manifests import fill_in
+from kindasync.cluster._manifests import asking_at, fill_in
 
 TEMPLATED = (
     "# would you kindly template this file\nkind: ConfigMap\nmetadata: {name: a}\ndata: {podSubnet: '{{ .PodSubnet }},{{.PodSubnet}}'}\n"
@@ -56,3 +57,17 @@ def test_the_daemon_is_told_of_the_control_plane() -> None:
 def test_a_manifest_without_a_mark_is_left_as_it_is(manifest: str) -> None:
     """Templates in it are its own business."""
     assert fill_in(manifest, "10.244.0.0/16", "demo-control-plane:6443") == manifest
+
+
+def test_pods_of_deployments_need_no_kube_proxy_to_ask_the_api_server() -> None:
+    """Other objects are as they were, and so is what is given."""
+    deployment = {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"env": [{"name": "A", "value": "1"}]}, {}]}}}}
+    before = deepcopy(deployment)
+
+    changed = asking_at("10.89.0.2", deployment)
+
+    reached = [{"name": "KUBERNETES_SERVICE_HOST", "value": "10.89.0.2"}, {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"}]
+    containers = changed["spec"]["template"]["spec"]["containers"]
+    assert [each["env"] for each in containers] == [[{"name": "A", "value": "1"}, *reached], reached]
+    assert deployment == before
+    assert asking_at("10.89.0.2", {"kind": "Service", "spec": {}}) == {"kind": "Service", "spec": {}}
