@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks._claim import claim
 from benchmarks._create import create
@@ -39,7 +41,10 @@ def main() -> None:
     if not options.measure:
         print(report(read(options.files), options.plots))
         return
-    records: list[Record] = asyncio.run(options.measure(options))
+    with TemporaryDirectory() as directory:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = directory  # as where it was installed: what is compiled in the warm-up is not compiled again
+        records: list[Record] = asyncio.run(options.measure(options))
     print(report([record for record in records if not record["warm_up"]], None))
 
 
