@@ -53,7 +53,9 @@ def go(session: nox.Session) -> None:
     directory = Path("node-image/kube").resolve()
     environment = {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}  # as in build-program, whose results are kept
     session.chdir(directory)
-    session.run("go", "test", f"-modfile={directory}/go.mod", "./await", "./snapshot", *session.posargs, env=environment, external=True)
+    session.run(
+        "go", "test", f"-modfile={directory}/go.mod", "./await", "./roles", "./snapshot", *session.posargs, env=environment, external=True
+    )
 
 
 @nox.session

@@ -20,7 +20,7 @@ COMPONENT_PROGRAMS = (
     "podnetwork",
     "kubectl",
 )
-NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl", "crictl", "snapshot")
+NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl", "crictl", "bootstrap-roles", "snapshot")
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # For helper pods, and for people who exec into a component.
 _APPLETS = (

@@ -13,7 +13,7 @@ from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._limits import capacity
 from kindasync.cluster._manifests import CNI, asking_at, manifests
-from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program
+from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program, start_program
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._registry import HOSTING
 from kindasync.cluster._run import Run
@@ -29,7 +29,7 @@ from kindasync.node import _kubeadm as kubeadm
 API_UP_S = 180.0
 EVIDENCE_S = 5.0
 KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=20", "--no-pager", "--output=cat")
-_BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"  # the API server makes them when it has made all ClusterRoles
+_BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"  # made when all ClusterRoles are
 # The API server makes it, too, a second after it answers. A kubelet whose Node is there tells of its static pods at once, is refused
 # without it, and does not come back to some of them for 10 s.
 _STATIC_PODS_PRIORITY = {
@@ -49,7 +49,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
     """
     proxy_mode = run.request.config.networking.kube_proxy_mode
     if not first.initialised:
-        await _run_kubeadm(run, first, kubeadm.init_argv(proxy_mode=proxy_mode), assembly)
+        await _run_kubeadm(run, first, [kubeadm.init_argv(proxy_mode=proxy_mode)], assembly)
         assembly.authority.set(await read_authority(run, first.container, keys=len(plan.control_planes) > 1))
     confs = (await assembly.authority.get()).confs
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
@@ -64,7 +64,6 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
                 tasks.start_soon(_finish_kubeadm, run, api, first, assembly)
-            if first.initialised:
                 with run.step("create the priority of static pods"), _deadline(api, "the API server to take a PriorityClass"):
                     await api.create(_STATIC_PODS_PRIORITY)
             for node in plan.nodes:
@@ -110,20 +109,24 @@ async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
         raise
 
 
-async def _run_kubeadm(run: Run, node: Provisioned, argv: list[str], assembly: Assembly) -> None:
+async def _run_kubeadm(run: Run, node: Provisioned, argvs: list[list[str]], assembly: Assembly) -> None:
     name = node.plan.name
     with run.step(f"initialise the control plane on node {name}", node=name) as began:
-        await run_program(run, node.container, argv)
+        async with anyio.create_task_group() as tasks:
+            for argv in argvs:
+                tasks.start_soon(run_program, run, node.container, argv)
         run.emit(events.ControlPlaneUp, node=name, since=began)
         assembly.accepting.set(None)
 
 
 async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
     """Let kubeadm do what it does through the API server, when its user is permitted to."""
+    with run.step("make the API server's roles"):
+        await start_program(run.connection, first.container, kubeadm.ROLES_ARGV)
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
         async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
             await anext(bindings)
-    await _run_kubeadm(run, first, kubeadm.init_argv(only=kubeadm.API_PHASES), assembly)
+    await _run_kubeadm(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
 
 
 async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: Mapping[str, str]) -> None:

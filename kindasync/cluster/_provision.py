@@ -22,11 +22,12 @@ from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, pa
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.config import ProxyMode, Role
+from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive, read_archive
 from kindasync.docker.containers import Container
-from kindasync.docker.execs import ExecResult, OnOutput, container_exec
+from kindasync.docker.execs import ExecResult, OnOutput, container_exec, exec_start_detached
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import ClusterError, ExecFailed, NodeError, NotReady, leaves, redacted
+from kindasync.errors import ApiError, ClusterError, Conflict, ExecFailed, NodeError, NotFound, NotReady, leaves, redacted
 from kindasync.node import PausedNode
 from kindasync.node import _cni as cni
 from kindasync.node import _kubeadm as kubeadm
@@ -300,6 +301,15 @@ async def run_program(run: Run, container: Container, argv: Sequence[str]) -> No
     result = await _exec(run, container, argv, phases.feed)
     phases.end()
     _check(container, argv, result)
+
+
+async def start_program(connection: Connection, container: Container, argv: Sequence[str]) -> None:
+    """Start a program of the node image's, which nobody waits for. Nothing if the image does not have it. Raises: NotFound; Conflict."""
+    try:
+        await exec_start_detached(connection, container.id, argv)
+    except ApiError as error:
+        if isinstance(error, (Conflict, NotFound)):  # of the container
+            raise
 
 
 def _check(container: Container, argv: Sequence[str], result: ExecResult) -> None:

@@ -17,13 +17,13 @@ import anyio
 
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, role_of
+from kindasync.cluster._provision import start_program
 from kindasync.cluster._together import all_together
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container
-from kindasync.docker.execs import exec_start_detached
-from kindasync.errors import ApiError, ClusterError, Conflict, ExecFailed, KindasyncError, NotFound, NotReady
+from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotReady
 from kindasync.events import Bus, ClusterRestored
 from kindasync.node._containerd import run
 
@@ -72,11 +72,7 @@ class _Change:
 
 async def take_created(connection: Connection, container: Container, revision: str) -> None:
     """Have a control plane keep its cluster as it is at a revision of etcd. Not waited for: `restore` does that. Nothing if its image has no program for it."""
-    try:
-        await exec_start_detached(connection, container.id, [PROGRAM, "take", CREATED, "-revision", revision])
-    except ApiError as error:
-        if isinstance(error, (Conflict, NotFound)):
-            raise
+    await start_program(connection, container, (PROGRAM, "take", CREATED, "-revision", revision))
 
 
 async def take(connection: Connection, cluster: str, name: str) -> Snapshot:

@@ -25,6 +25,7 @@ DISCOVERY_PATH = "/kind/discovery.conf"  # the cluster's authority and a bootstr
 PATCHES_PATH = "/kind/patches"  # of this node alone: KubeletConfiguration is the whole cluster's
 API_PORT = 6443
 AWAIT = "KINDASYNC_AWAIT"  # see node-image/kube/await
+ROLES_ARGV = ("bootstrap-roles",)  # see node-image/kube/roles
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
@@ -61,9 +62,10 @@ FILE_PHASES = (
 )
 # What is left to do on another control plane that is initialised at the same time as the first.
 MEMBER_PHASES = ("wait-control-plane", "mark-control-plane")
-# These talk to the API server. Not among them: wait-control-plane, which we do for all nodes; kubelet-finalize, as `finalized` does that
-# before the kubelet begins, which is not to be started anew; addon, whose objects we create, beside all this.
-API_PHASES = ("upload-config", "mark-control-plane", "bootstrap-token")
+# These talk to the API server, in two runs side by side: after ten requests, each may send five a second. Not among them: wait-control-plane,
+# which we do for all nodes; kubelet-finalize, as `finalized` does that before the kubelet begins, which is not to be started anew; addon,
+# whose objects we create, beside all this.
+API_PHASES = (("upload-config", "mark-control-plane"), ("bootstrap-token",))
 ADDONS = ("coredns", "kube-proxy")
 
 

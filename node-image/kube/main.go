@@ -47,6 +47,7 @@ import (
 	"kindasync.dev/node-image/kube/await"
 	"kindasync.dev/node-image/kube/crictl"
 	"kindasync.dev/node-image/kube/podnetwork"
+	"kindasync.dev/node-image/kube/roles"
 	"kindasync.dev/node-image/kube/snapshot"
 )
 
@@ -68,6 +69,7 @@ var programs = map[string]func(){
 	"coredns":                 runCoreDNS,
 	"podnetwork":              func() { exit(podnetwork.Main()) },
 	"crictl":                  func() { exit(crictl.Main(os.Args[1:])) },
+	"bootstrap-roles":         func() { exit(roles.Main()) },
 	"snapshot":                func() { exit(snapshot.Main(os.Args[1:])) },
 }
 

@@ -68,12 +68,14 @@ REQUESTS = [
     ("PutContainerArchive", 2),  # of the kubelet's certificate
     ("GetContainerArchive", 3),
     ("ContainerKill", 1),
-    ("ContainerExec", 5),
+    ("ContainerExec", 5),  # of the API server's roles
     ("ExecStart", 5),
-    ("GetContainerArchive", 4),
+    *((operation, nth) for nth in (6, 7) for operation in ("ContainerExec", "ExecStart")),  # kubeadm's, through the API server
     ("ExecInspect", 5),
-    ("ContainerExec", 6),  # the snapshot
-    ("ExecStart", 6),
+    ("ExecInspect", 6),
+    ("GetContainerArchive", 4),
+    ("ContainerExec", 8),  # the snapshot
+    ("ExecStart", 8),
     ("ContainerList", 4),
     ("PutContainerArchive", 3),  # the mark of what is finished
 ]
