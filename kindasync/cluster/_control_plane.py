@@ -161,9 +161,9 @@ async def _manifests(run: Run, plan: Plan, first: Provisioned, assembly: Assembl
     own = [(HOSTING, registry.hosting)] if registry.hosting else []
     with run.step("read the image's manifests"):
         objects = addons + [(name, _documents(text)) for name, text in [*await manifests(run, plan, first), *own]]
-    if not first.initialised or len(plan.control_planes) > 1 or not plan.first.address:
+    if not first.initialised:
         return objects
-    return [(name, [asking_at(plan.first.address, document) for document in documents]) for name, documents in objects]
+    return [(name, [asking_at(plan.control_plane_endpoint, document) for document in documents]) for name, documents in objects]
 
 
 def _documents(manifest: str) -> list[Any]:

@@ -14,7 +14,6 @@ from kindasync.cluster._provision import Provisioned
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Plan
 from kindasync.docker.archives import read_archive
-from kindasync.node._kubeadm import API_PORT
 
 _DIRECTORY = "/kind/manifests"
 CNI, _STORAGE = "default-cni.yaml", "default-storage.yaml"
@@ -37,15 +36,18 @@ async def manifests(run: Run, plan: Plan, first: Provisioned) -> list[tuple[str,
     return result
 
 
-def asking_at(address: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """An object of the cluster's own. Pods of a Deployment ask the API server at the node's `address`: on the Service's, nobody answers before
-    kube-proxy, which begins when they do. They would try again a second later, or fail.
+def asking_at(endpoint: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of the cluster's own. Pods of a Deployment ask the API server at `endpoint`, "host:port", as kubelets do: at the Service's
+    address nobody answers before kube-proxy, which begins when they do; they would try again a second later, or fail.
     """
     result: dict[str, Any] = copy.deepcopy(dict(document))
     if result["kind"] == "Deployment":
-        for container in result["spec"]["template"]["spec"]["containers"]:
-            reached = {"KUBERNETES_SERVICE_HOST": address, "KUBERNETES_SERVICE_PORT": str(API_PORT)}
-            container["env"] = [*container.get("env", ()), *({"name": name, "value": value} for name, value in reached.items())]
+        host, _, port = endpoint.rpartition(":")
+        pod = result["spec"]["template"]["spec"]
+        pod["dnsPolicy"] = "Default"  # the Engine's resolver knows the host, and is there before the cluster's
+        for container in pod["containers"]:
+            reached = [{"name": "KUBERNETES_SERVICE_HOST", "value": host}, {"name": "KUBERNETES_SERVICE_PORT", "value": port}]
+            container["env"] = [*container.get("env", ()), *reached]
     return result
 
 

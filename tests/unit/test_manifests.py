@@ -60,14 +60,14 @@ def test_a_manifest_without_a_mark_is_left_as_it_is(manifest: str) -> None:
 
 
 def test_pods_of_deployments_need_no_kube_proxy_to_ask_the_api_server() -> None:
-    """Other objects are as they were, and so is what is given."""
+    """Nor the cluster's DNS. Other objects are as they were, and so is what is given."""
     deployment = {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"env": [{"name": "A", "value": "1"}]}, {}]}}}}
     before = deepcopy(deployment)
 
-    changed = asking_at("10.89.0.2", deployment)
+    pod = asking_at("demo-control-plane:6443", deployment)["spec"]["template"]["spec"]
 
-    reached = [{"name": "KUBERNETES_SERVICE_HOST", "value": "10.89.0.2"}, {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"}]
-    containers = changed["spec"]["template"]["spec"]["containers"]
-    assert [each["env"] for each in containers] == [[{"name": "A", "value": "1"}, *reached], reached]
+    reached = [{"name": "KUBERNETES_SERVICE_HOST", "value": "demo-control-plane"}, {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"}]
+    assert [each["env"] for each in pod["containers"]] == [[{"name": "A", "value": "1"}, *reached], reached]
+    assert pod["dnsPolicy"] == "Default"
     assert deployment == before
-    assert asking_at("10.89.0.2", {"kind": "Service", "spec": {}}) == {"kind": "Service", "spec": {}}
+    assert asking_at("demo-control-plane:6443", {"kind": "Service", "spec": {}}) == {"kind": "Service", "spec": {}}
