@@ -57,6 +57,9 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
     async with api_client(super_admin) as client, evidence(run, first.container):
         api = ClusterApi(client)
         async with anyio.create_task_group() as tasks:
+            if first.initialised:
+                with run.step("start what makes the API server's roles"):
+                    await start_program(run.connection, first.container, kubeadm.ROLES_ARGV)
             objects = await _manifests(run, plan, first, assembly)
             with run.step("reach the API server") as began:
                 with _deadline(api, f"an answer from the API server at {server}"):
@@ -121,8 +124,6 @@ async def _run_kubeadm(run: Run, node: Provisioned, argvs: list[list[str]], asse
 
 async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
     """Let kubeadm do what it does through the API server, when its user is permitted to."""
-    with run.step("make the API server's roles"):
-        await start_program(run.connection, first.container, kubeadm.ROLES_ARGV)
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
         async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
             await anext(bindings)

@@ -28,7 +28,7 @@ defaults
   timeout check 1s
   timeout client 1h
   timeout server 1h
-  default-server check check-ssl verify none inter 1s fall 2 rise 1 on-marked-down shutdown-sessions init-addr libc,none resolvers docker
+  default-server check check-ssl verify none inter 1s downinter 200ms fall 2 rise 1 on-marked-down shutdown-sessions init-addr libc,none resolvers docker
 frontend api
   bind :::{port} v4v6
   default_backend control-planes

@@ -20,7 +20,7 @@ const Variable = "KINDASYNC_AWAIT"
 
 const (
 	interval = 25 * time.Millisecond
-	limit    = time.Minute // after which the program itself says what is wrong
+	limit    = time.Minute // after which a program that waits says itself what is wrong
 )
 
 // APIServer waits for the API server of the kubeconfig that a program is called with, if its environment asks for that.
@@ -30,7 +30,11 @@ func APIServer(args []string) {
 		return
 	}
 	began := time.Now()
-	if err := ready(kubeconfig(args), path, limit); err != nil {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig(args))
+	if err == nil {
+		err = Answer(config, path)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s of the API server: %v\n", path, err)
 		return
 	}
@@ -47,24 +51,24 @@ func kubeconfig(args []string) string {
 	return ""
 }
 
-func ready(kubeconfig, path string, limit time.Duration) error {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return err
-	}
-	config.Timeout = time.Second
-	client, err := rest.HTTPClientFor(config)
+// Answer waits until a path of an API server answers 200.
+func Answer(config *rest.Config, path string) error { return answer(config, path, limit) }
+
+func answer(config *rest.Config, path string, limit time.Duration) error {
+	asking := rest.CopyConfig(config)
+	asking.Timeout = time.Second
+	client, err := rest.HTTPClientFor(asking)
 	if err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(limit); ; time.Sleep(interval) {
-		answer, err := client.Get(config.Host + path)
+		reply, err := client.Get(config.Host + path)
 		if err == nil {
-			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
+			reply.Body.Close()
+			if reply.StatusCode == http.StatusOK {
 				return nil
 			}
-			err = fmt.Errorf("it answers %s", answer.Status)
+			err = fmt.Errorf("it answers %s", reply.Status)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not ready after %v: %w", limit, err)

@@ -3,24 +3,12 @@ package await
 import (
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-)
 
-// configFor is a kubeconfig for a server.
-func configFor(t *testing.T, server string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "admin.conf")
-	text := "{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}], " +
-		"users: [{name: a, user: {token: t}}], clusters: [{name: a, cluster: {server: '" + server + "'}}]}"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
+	"k8s.io/client-go/rest"
+)
 
 func TestTheAPIServerIsReadyWhenItsPathAnswers200(t *testing.T) {
 	answers := []int{http.StatusForbidden, http.StatusInternalServerError, http.StatusOK}
@@ -31,7 +19,7 @@ func TestTheAPIServerIsReadyWhenItsPathAnswers200(t *testing.T) {
 	}))
 	defer server.Close()
 
-	err := ready(configFor(t, server.URL), "/readyz", time.Minute)
+	err := answer(&rest.Config{Host: server.URL}, "/readyz", time.Minute)
 
 	if got := strings.Join(asked, " "); err != nil || got != "/readyz /readyz /readyz" {
 		t.Errorf("%v after %v", err, got)
@@ -43,12 +31,8 @@ func TestOneThatNeverIsIsTold(t *testing.T) {
 	defer refusing.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	for config, want := range map[string]string{
-		configFor(t, refusing.URL): "it answers 403 Forbidden",
-		configFor(t, gone.URL):     "connection refused",
-		"nowhere":                  "no such file",
-	} {
-		if err := ready(config, "/readyz", time.Millisecond); err == nil || !strings.Contains(err.Error(), want) {
+	for host, want := range map[string]string{refusing.URL: "it answers 403 Forbidden", gone.URL: "connection refused"} {
+		if err := answer(&rest.Config{Host: host}, "/readyz", time.Millisecond); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want one with %q", err, want)
 		}
 	}

@@ -15,20 +15,31 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	policy "k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+
+	"kindasync.dev/node-image/kube/await"
 )
 
 const (
-	kubeconfig = "/etc/kubernetes/super-admin.conf" // whose user needs no role
+	superAdmin = "/etc/kubernetes/super-admin.conf"        // its user needs no role; its server may be a balancer, which waits for roles
+	local      = "/etc/kubernetes/controller-manager.conf" // its server is the node's own
 	atOnce     = 8
 )
 
-// Main makes those that are not there: all roles, then all bindings.
+// Main makes those that are not there, as soon as the API server answers: all roles, then all bindings.
 func Main() error {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", superAdmin)
 	if err != nil {
 		return err
 	}
+	own, err := clientcmd.BuildConfigFromFlags("", local)
+	if err != nil {
+		return err
+	}
+	config.Host = own.Host
 	config.QPS = -1 // no limit
+	if err := await.Answer(config, "/livez/ping"); err != nil {
+		return err
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
