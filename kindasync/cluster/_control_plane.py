@@ -113,13 +113,18 @@ async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
 
 
 async def _run_kubeadm(run: Run, node: Provisioned, argvs: list[list[str]], assembly: Assembly) -> None:
-    name = node.plan.name
-    with run.step(f"initialise the control plane on node {name}", node=name) as began:
-        async with anyio.create_task_group() as tasks:
-            for argv in argvs:
-                tasks.start_soon(run_program, run, node.container, argv)
-        run.emit(events.ControlPlaneUp, node=name, since=began)
-        assembly.accepting.set(None)
+    """Run kubeadm on the first control plane, several at once, until it accepts nodes."""
+    name, began = node.plan.name, run.bus.elapsed_s()
+
+    async def initialise(argv: list[str]) -> None:
+        with run.step(f"initialise the control plane on node {name}", node=name):
+            await run_program(run, node.container, argv)
+
+    async with anyio.create_task_group() as tasks:
+        for argv in argvs:
+            tasks.start_soon(initialise, argv)
+    run.emit(events.ControlPlaneUp, node=name, since=began)
+    assembly.accepting.set(None)
 
 
 async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
