@@ -16,6 +16,7 @@ from kubernetes_asyncio.client import AppsV1Api, CoreV1Api
 from kubernetes_asyncio.watch import Watch
 
 from kindasync import Cluster
+from kindasync.docker.containers import container_inspect
 from kindasync.errors import StepFailed
 from tests.cluster.conftest import BUSYBOX, pod, pod_ends, pod_is
 
@@ -127,7 +128,9 @@ async def test_labels_gates_and_apis_are_as_asked_for(asked: Cluster) -> None:
 
 
 async def test_mounts_propagate(asked: Cluster, shared: Path) -> None:
-    """Bidirectional: what the node mounts is seen on the host. HostToContainer: what the host mounts is seen in the node, and no more."""
+    """Bidirectional: what the node mounts is seen on the host, but not what pods mount in its /var, which would keep the volume there.
+    HostToContainer: what the host mounts is seen in the node, and no more.
+    """
     node = asked.nodes[0]
     for name in ("both-ways", "inwards"):
         await node.exec(["mkdir", "-p", f"/{name}/of-node"])
@@ -135,6 +138,10 @@ async def test_mounts_propagate(asked: Cluster, shared: Path) -> None:
     os.mkdir(shared / "inwards/of-host")
     subprocess.run(["mount", "-t", "tmpfs", "of-host", shared / "inwards/of-host"], check=True)
 
+    async with asked.engine.connect() as connection:
+        (volume,) = (mount.source for mount in (await container_inspect(connection, node.id)).mounts if mount.target == "/var")
+    assert "kubernetes.io~projected" in (await node.exec(["cat", "/proc/mounts"])).text
+    assert volume not in Path("/proc/self/mounts").read_text()
     assert (shared / "both-ways/of-node").is_mount()
     assert not (shared / "inwards/of-node").is_mount()
     assert (await node.exec(["mountpoint", "/inwards/of-host"], check=False)).exit_code == 0
