@@ -49,7 +49,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
     """
     proxy_mode = run.request.config.networking.kube_proxy_mode
     if not first.initialised:
-        await _run_kubeadm(run, first, [kubeadm.init_argv(proxy_mode=proxy_mode)], assembly)
+        await _initialise(run, first, [kubeadm.init_argv(proxy_mode=proxy_mode)], assembly)
         assembly.authority.set(await read_authority(run, first.container, keys=len(plan.control_planes) > 1))
     confs = (await assembly.authority.get()).confs
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
@@ -66,6 +66,8 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                     await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
+                if not assembly.founders:
+                    tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.CONTROLLER_PHASES))
                 tasks.start_soon(_finish_kubeadm, run, api, first, assembly)
                 with run.step("create the priority of static pods"), _deadline(api, "the API server to take a PriorityClass"):
                     await api.create(_STATIC_PODS_PRIORITY)
@@ -112,18 +114,18 @@ async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
         raise
 
 
-async def _run_kubeadm(run: Run, node: Provisioned, argvs: list[list[str]], assembly: Assembly) -> None:
+async def _run_kubeadm(run: Run, first: Provisioned, argv: list[str]) -> None:
+    with run.step(f"initialise the control plane on node {first.plan.name}", node=first.plan.name):
+        await run_program(run, first.container, argv)
+
+
+async def _initialise(run: Run, first: Provisioned, argvs: list[list[str]], assembly: Assembly) -> None:
     """Run kubeadm on the first control plane, several at once, until it accepts nodes."""
-    name, began = node.plan.name, run.bus.elapsed_s()
-
-    async def initialise(argv: list[str]) -> None:
-        with run.step(f"initialise the control plane on node {name}", node=name):
-            await run_program(run, node.container, argv)
-
+    began = run.bus.elapsed_s()
     async with anyio.create_task_group() as tasks:
         for argv in argvs:
-            tasks.start_soon(initialise, argv)
-    run.emit(events.ControlPlaneUp, node=name, since=began)
+            tasks.start_soon(_run_kubeadm, run, first, argv)
+    run.emit(events.ControlPlaneUp, node=first.plan.name, since=began)
     assembly.accepting.set(None)
 
 
@@ -132,7 +134,7 @@ async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembl
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
         async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
             await anext(bindings)
-    await _run_kubeadm(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
+    await _initialise(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
 
 
 async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: Mapping[str, str]) -> None:

@@ -51,15 +51,9 @@ PHASES = (
     "show-join-command",
 )
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
-FILE_PHASES = (
-    "certs",
-    "kubeconfig",
-    "etcd",
-    "control-plane/apiserver",
-    "control-plane/controller-manager",
-    "control-plane/scheduler",
-    "kubelet-start",
-)
+FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start")
+# So do these, as soon as the API server answers: before, they would only take processor time from it.
+CONTROLLER_PHASES = ("control-plane/controller-manager", "control-plane/scheduler")
 # What is left to do on another control plane that is initialised at the same time as the first.
 MEMBER_PHASES = ("wait-control-plane", "mark-control-plane")
 # These talk to the API server, in two runs side by side: after ten requests, each may send five a second. Not among them: wait-control-plane,

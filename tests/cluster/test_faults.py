@@ -15,13 +15,19 @@ from kindasync.errors import ApiError, ExecFailed
 from tests.cluster.conftest import pod, pod_ends, pod_is
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
+# By itself the controller-manager takes a node for lost after 50 s without a sign of life, of which there is one every 10 s.
+SOON = """
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+controllerManager: {extraArgs: [{name: node-monitor-grace-period, value: 15s}]}
+"""
 SERVER = ["sh", "-c", "mkdir -p /www && echo hello > /www/index.html && httpd -f -p 8080 -h /www"]
 
 
 @pytest.fixture
 async def two(name: str) -> AsyncIterator[Cluster]:
     """A cluster of 1+1."""
-    config = ClusterConfig(name=name, nodes=(NodeConfig(), NodeConfig(role=Role.WORKER)))
+    config = ClusterConfig(name=name, nodes=(NodeConfig(), NodeConfig(role=Role.WORKER)), kubeadm_config_patches=(SOON,))
     async with Cluster.running(config, wait_s=300) as cluster:
         yield cluster
 

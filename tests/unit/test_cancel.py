@@ -70,12 +70,11 @@ REQUESTS = [
     ("ContainerKill", 1),
     ("ContainerExec", 5),  # of the API server's roles
     ("ExecStart", 5),
-    *((operation, nth) for nth in (6, 7) for operation in ("ContainerExec", "ExecStart")),  # kubeadm's, through the API server
-    ("ExecInspect", 5),
-    ("ExecInspect", 6),
+    *((operation, nth) for nth in (6, 7, 8) for operation in ("ContainerExec", "ExecStart")),  # kubeadm's, when the API server answers
+    *(("ExecInspect", nth) for nth in (5, 6, 7)),
     ("GetContainerArchive", 4),
-    ("ContainerExec", 8),  # the snapshot
-    ("ExecStart", 8),
+    ("ContainerExec", 9),  # the snapshot
+    ("ExecStart", 9),
     ("ContainerList", 4),
     ("PutContainerArchive", 3),  # the mark of what is finished
 ]

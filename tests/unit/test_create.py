@@ -72,7 +72,7 @@ async def test_each_stage_is_told_in_order(fake: FakeEngine) -> None:
 
 
 async def test_each_phase_of_kubeadm_is_told(fake: FakeEngine) -> None:
-    """Those that write files, before the boot, and those that need the API server, of two runs at once."""
+    """Those that write files, before the boot, and those after it, of three runs at once."""
     kubeadm = fake.node.programs["kubeadm"]
 
     def talking(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
@@ -89,7 +89,7 @@ async def test_each_phase_of_kubeadm_is_told(fake: FakeEngine) -> None:
     await create(fake, on_event=seen.keep)
 
     phases = [(event.node, event.phase) for event in seen if isinstance(event, told.KubeadmPhase)]
-    assert sorted(phases) == [(NODE, "bootstrap-token")] * 3 + [(NODE, "certs")] * 3
+    assert sorted(phases) == [(NODE, "bootstrap-token")] * 4 + [(NODE, "certs")] * 4
 
 
 async def test_each_stage_says_how_long_it_took(fake: FakeEngine) -> None:

@@ -17,6 +17,7 @@ import yaml
 from kindasync.config import ProxyMode
 from kindasync.node._kubeadm import (
     API_PHASES,
+    CONTROLLER_PHASES,
     FILE_PHASES,
     Kubeadm,
     addon_manifest,
@@ -317,13 +318,12 @@ def test_all_of_init() -> None:
 
 
 def test_phases_are_run_once() -> None:
-    """While the node is paused those that write files, later those that need the API server; the rest is ours."""
-    files, *api = (init_argv(only=phases)[-1] for phases in (FILE_PHASES, *API_PHASES))
+    """While the node is paused those that write files, but for the controllers', and later those that need the API server; the rest is ours."""
+    files, controllers, *api = (init_argv(only=phases)[-1] for phases in (FILE_PHASES, CONTROLLER_PHASES, *API_PHASES))
 
-    assert files == (
-        "--skip-phases=preflight,wait-control-plane,upload-config,upload-certs,"
-        "mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command"
-    )
+    later = "wait-control-plane,upload-config,upload-certs,mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command"
+    assert files == f"--skip-phases=preflight,control-plane/controller-manager,control-plane/scheduler,{later}"
+    assert controllers == f"--skip-phases=preflight,certs,kubeconfig,etcd,control-plane/apiserver,kubelet-start,{later}"
     others = "--skip-phases=preflight,certs,kubeconfig,etcd,control-plane/apiserver,control-plane/controller-manager,control-plane/scheduler,kubelet-start,wait-control-plane"
     assert api == [
         f"{others},upload-certs,bootstrap-token,kubelet-finalize,addon,show-join-command",
