@@ -18,7 +18,7 @@ from kindasync.cluster._lookup import members
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_inspect, container_kill, container_restart, container_start, container_wait
 from kindasync.errors import Conflict
-from tests.cluster.conftest import run_cli
+from tests.cluster.conftest import pods_ready, run_cli
 from tests.cluster.test_shapes import shape
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -104,6 +104,7 @@ async def test_the_hosts_state_is_a_cache(any_cluster: Cluster) -> None:
 
 async def test_stop_and_start(any_cluster: Cluster) -> None:
     """Stopped: nothing runs. Started: all is as it was. Both may be said twice; each node's end is told with its duration."""
+    await pods_ready(any_cluster)
     seen: list[events.Event] = []
     before = await containers_of(any_cluster)
     async with any_cluster.client() as api:
@@ -124,6 +125,7 @@ async def test_stop_and_start(any_cluster: Cluster) -> None:
 
 async def test_the_command(single: Cluster) -> None:
     """`kindasync stop`, `kindasync start`."""
+    await pods_ready(single)
     stopped = await anyio.to_thread.run_sync(lambda: run_cli("stop", "--name", single.name))
     started = await anyio.to_thread.run_sync(lambda: run_cli("start", "-n", single.name, "--wait", "60s"))
 
@@ -157,6 +159,7 @@ def is_named(name: str, container: Container) -> bool:
 
 async def survives(cluster: Cluster, disturb: Disturbance, chosen: Callable[[Container], bool]) -> None:
     """Count, disturb, and find all as it was before, Ready within READY_S."""
+    await pods_ready(cluster)
     before = await containers_of(cluster)
     async with cluster.client() as api:
         count = await count_on(api)
