@@ -206,27 +206,11 @@ async def pod_is(core: CoreV1Api, namespace: str, name: str, wanted: Callable[[A
     raise AssertionError(f"pod {name} is not as wanted after {timeout_s:g} s: {last}")
 
 
-async def pods_ready(cluster: Cluster, *, timeout_s: float = 120) -> None:
-    """Wait, by watches, until all pods are Ready: on cgroup v1, a node that is stopped while runc starts a container in it, whose cgroup it
-    freezes for a moment, may keep it frozen; then the Engine cannot end the node.
+async def pods_ready(cluster: Cluster) -> None:
+    """Wait until all pods are Ready: on cgroup v1, a node that is stopped while runc starts a container in it, whose cgroup it freezes for a
+    moment, may keep it frozen; then the Engine cannot end the node.
     """
-    from kubernetes_asyncio.watch import Watch
-
-    async with cluster.client() as api:
-        core = CoreV1Api(api)
-        with anyio.fail_after(timeout_s):
-            while True:
-                pods = await core.list_pod_for_all_namespaces()
-                if all(_is_ready(each.status) for each in pods.items):
-                    return
-                changes = Watch().stream(core.list_pod_for_all_namespaces, resource_version=pods.metadata.resource_version)
-                async with changes as events:
-                    async for _ in events:
-                        break
-
-
-def _is_ready(status: Any) -> bool:
-    return status.phase == "Succeeded" or any((each.type, each.status) == ("Ready", "True") for each in status.conditions or ())
+    await cluster.wait_for("pod", "condition=Ready", namespace=None, timeout_s=120)
 
 
 def fetch(url: str) -> bytes:

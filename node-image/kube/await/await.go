@@ -1,7 +1,7 @@
 // Package await lets a program of the control plane begin when the API server is ready for it.
 //
 // By itself the controller-manager asks once a second whether it is, and the scheduler, refused before there are roles, comes back a
-// second or more later. So both begin at once: their containers are there while the API server starts.
+// second or more later.
 package await
 
 import (
