@@ -207,8 +207,8 @@ async def pod_is(core: CoreV1Api, namespace: str, name: str, wanted: Callable[[A
 
 
 async def pods_ready(cluster: Cluster) -> None:
-    """Wait until all pods are Ready: on cgroup v1, a node that is stopped while runc starts a container in it, whose cgroup it freezes for a
-    moment, may keep it frozen; then the Engine cannot end the node.
+    """Wait until all pods are Ready: on cgroup v1, a node that is killed while runc starts a container in it, whose cgroup it freezes for a
+    moment, keeps it frozen; then the Engine cannot end the node.
     """
     await cluster.wait_for("pod", "condition=Ready", namespace=None, timeout_s=120)
 

@@ -19,7 +19,7 @@ from kindasync.docker._engine import Call
 from kindasync.docker.containers import container_inspect, container_restart, container_stop
 from kindasync.node import PausedNode
 from tests.cluster.archives import REFERENCE, write_image_archive
-from tests.cluster.conftest import look, pod, pod_ends, pods_ready, run_cli
+from tests.cluster.conftest import look, pod, pod_ends, run_cli
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +124,6 @@ async def test_a_restart_boots_straight_through(name: str) -> None:
         async with cluster.client() as api:
             config_map: Any = {"metadata": {"name": "kept"}, "data": {"key": "value"}}
             await CoreV1Api(api).create_namespaced_config_map("default", config_map)
-        await pods_ready(cluster)
         async with cluster.engine.connect() as connection:
             before = await container_inspect(connection, node.id)
             await container_stop(connection, node.id, grace_s=10)
