@@ -39,14 +39,14 @@ async def test_the_first_commands(own_home: Path) -> None:
 
 
 async def test_the_first_program(tmp_path: Path) -> None:
-    """The example prints the names of pods."""
+    """The example prints the cluster's one node."""
     script = tmp_path / "example.py"
     script.write_text(blocks("python")[0])
 
     result = await anyio.run_process([sys.executable, str(script)], stderr=subprocess.STDOUT, check=False)
 
     assert result.returncode == 0, result.stdout.decode()
-    assert "etcd-" in result.stdout.decode()
+    assert "-control-plane v" in result.stdout.decode()
 
 
 async def test_the_first_test(tmp_path: Path) -> None:
