@@ -81,7 +81,8 @@ class Watcher:
                     with tarfile.open(fileobj=io.BytesIO(await reply.read())) as tar:
                         file = tar.extractfile("admin.conf")
                         assert file is not None
-                        return yaml.safe_load(file.read())
+                        if admin_conf := yaml.safe_load(file.read()):  # else kubeadm is about to write it
+                            return admin_conf
             await asyncio.sleep(self._poll_s)
 
     async def _address(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STATUS = "var/lib/dpkg/status"
-_INFO = "var/lib/dpkg/info/"
+_INFO = "usr/lib/dpkg-info/"  # see node-image/base/customize
 # Directories that Debian has below /usr, whatever path a package's list gives.
 _MERGED = ("bin/", "sbin/", "lib/", "lib64/")
 
