@@ -13,12 +13,13 @@ from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._limits import capacity
 from kindasync.cluster._manifests import CNI, asking_at, manifests
-from kindasync.cluster._provision import LOOK, Provisioned, read_authority, run_program, start_program
+from kindasync.cluster._provision import LOOK, Provisioned, output_of, read_authority, run_program, start_program
 from kindasync.cluster._readiness import wait_ready
 from kindasync.cluster._registry import HOSTING
 from kindasync.cluster._run import Run
 from kindasync.cluster._snapshots import take_created
 from kindasync.cluster.plan import NodePlan, Plan
+from kindasync.config import ProxyMode
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
 from kindasync.docker.system import EngineFacts
@@ -163,7 +164,7 @@ async def _manifests(run: Run, plan: Plan, first: Provisioned, assembly: Assembl
     """The objects that make a cluster of a control plane, by the names of their manifests."""
     addons = [
         (name, [kubeadm.tuned(document, single_node=plan.single_node) for document in _documents(text)])
-        for name, text in first.addons.items()
+        for name, text in (await _addons(run, first)).items()
     ]
     registry = await assembly.registry.get()
     own = [(HOSTING, registry.hosting)] if registry.hosting else []
@@ -172,6 +173,22 @@ async def _manifests(run: Run, plan: Plan, first: Provisioned, assembly: Assembl
     if not first.initialised:
         return objects
     return [(name, [asking_at(plan.control_plane_endpoint, document) for document in documents]) for name, documents in objects]
+
+
+async def _addons(run: Run, first: Provisioned) -> dict[str, str]:
+    """The manifests of kubeadm's addons, by name; none if it has created them itself. The node has time to print them: its kubelet begins."""
+    addons: dict[str, str] = {}
+
+    async def add(name: str) -> None:
+        with run.step(f"make the manifest of {name}", node=first.plan.name):
+            addons[name] = kubeadm.addon_manifest(await output_of(run, first.container, kubeadm.addon_argv(name)))
+
+    if first.initialised:
+        async with anyio.create_task_group() as tasks:
+            for name in kubeadm.ADDONS:
+                if name != "kube-proxy" or run.request.config.networking.kube_proxy_mode is not ProxyMode.NONE:
+                    tasks.start_soon(add, name)
+    return addons
 
 
 def _documents(manifest: str) -> list[Any]:

@@ -8,7 +8,7 @@ import re
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,14 +51,11 @@ SHARED_KEYS = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisioned:
-    """A node whose containerd answers. `initialised`: kubeadm's files were made while it was paused, and its kubelet runs; `addons` then
-    has the manifests of kubeadm's addons, by name.
-    """
+    """A node whose containerd answers. `initialised`: kubeadm's files were made while it was paused, and its kubelet runs."""
 
     plan: NodePlan
     container: Container
     initialised: bool
-    addons: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -95,7 +92,6 @@ async def provision_first(
     Raises: StepFailed with BootFailed, ExecFailed or an EngineError.
     """
     node = plan.first
-    addons: dict[str, str] = {}
 
     async def prepare() -> None:
         if run.request.config.networking.kube_proxy_mode is ProxyMode.IPVS:
@@ -107,16 +103,12 @@ async def provision_first(
         files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
         await _put_files(run, node, container, text, files)
         if contract.pauses:
-            async with anyio.create_task_group() as tasks:
-                for addon in kubeadm.ADDONS:
-                    if addon != "kube-proxy" or run.request.config.networking.kube_proxy_mode is not ProxyMode.NONE:
-                        tasks.start_soon(_print_addon, run, container, addon, addons)
-                await _make_kubeadm_files(run, node, container, assembly)
+            await _make_kubeadm_files(run, node, container, assembly)
             assembly.authority.set(await read_authority(run, container, text, keys=len(plan.control_planes) > 1))
             await _found_etcd(run, node, container, text, assembly)
 
     await _boot(run, node, container, console, contract, prepare)
-    return Provisioned(plan=node, container=container, initialised=contract.pauses, addons=addons)
+    return Provisioned(plan=node, container=container, initialised=contract.pauses)
 
 
 async def provision_other(
@@ -277,14 +269,6 @@ async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, as
         await put_archive(run.connection, container.id, "/", tar_of(files))
 
 
-async def _print_addon(run: Run, container: Container, addon: str, into: dict[str, str]) -> None:
-    with run.step(f"make the manifest of {addon}", node=container.name):
-        argv = kubeadm.addon_argv(addon)
-        result = await _exec(run, container, argv)
-        _check(container, argv, result)
-        into[addon] = kubeadm.addon_manifest(result.text)
-
-
 async def _found_etcd(run: Run, node: NodePlan, container: Container, documents: str, assembly: Assembly) -> None:
     """Make the manifest of an etcd whose members all start at once, when it is known where they will be."""
     if not assembly.founders:
@@ -303,6 +287,13 @@ async def run_program(run: Run, container: Container, argv: Sequence[str]) -> No
     result = await _exec(run, container, argv, phases.feed)
     phases.end()
     _check(container, argv, result)
+
+
+async def output_of(run: Run, container: Container, argv: Sequence[str]) -> str:
+    """What a program prints in a node. Raises: as `run_program`."""
+    result = await _exec(run, container, argv)
+    _check(container, argv, result)
+    return result.text
 
 
 async def start_program(connection: Connection, container: Container, argv: Sequence[str]) -> None:
