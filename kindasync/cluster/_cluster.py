@@ -39,6 +39,7 @@ Objects = list[dict[str, Any]]
 DRAIN_S = 120.0
 API_S = 60.0
 TAKE_BACK_S = 90.0
+AT_ONCE_PER_CPU = 2  # with fewer, what starts in the first clusters once they are ready delays the last; with more, the first are late, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ class Cluster:
         """Create clusters side by side; for each configuration, in their order, its cluster, or the error that kept it from being made.
 
         Shape: a configuration is what `create` takes, None the default one; its name is the cluster's, and a new one if it has
-        none. At most `limit` are made at the same time (None: as many as the Engine's host has processors). `on_event`
+        none. At most `limit` are made at the same time (None: twice as many as the Engine's host has processors). `on_event`
         gets the events of all, each with the times of its own cluster. The rest as for `create`.
 
         A failure is that of one cluster alone, of which nothing is left, unless `retain`; one that is no KindasyncError, as of a
@@ -127,11 +128,9 @@ class Cluster:
         Raises: ClusterError for a limit below 1; EngineError if there is no Engine to speak to.
         Cancellation: all clusters are removed first, the finished ones, too, unless `retain`; so it is for what is raised.
         """
-        from kindasync.docker.system import system_info
-
         if limit is not None and limit < 1:
             raise ClusterError(
-                f"cannot create {limit} clusters at the same time", hint="a limit is at least 1; None: as many as processors"
+                f"cannot create {limit} clusters at the same time", hint="a limit is at least 1; None: twice as many as processors"
             )
         requests = requests_of(configs, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
         results: dict[int, Cluster | KindasyncError] = {
@@ -147,7 +146,7 @@ class Cluster:
 
         try:
             async with _operation(engine, on_event) as (connection, bus):
-                limiter = anyio.CapacityLimiter(limit or max(1, (await system_info(connection)).cpus))
+                limiter = await _limiter(connection, limit)
                 async with anyio.create_task_group() as tasks:
                     for index, request in enumerate(requests):
                         if not isinstance(request, ConfigInvalid):
@@ -202,12 +201,11 @@ class Cluster:
         """Create clusters and park them, frozen, until there are `size` of them to be claimed; the names of the new ones.
 
         Shape: `config` and `image` as for `create`, but that names are made up; `wait_s` also until DNS answers; at most `limit` are
-        created at the same time (None: as many as the Engine's host has processors). A parked cluster takes memory, and no processor.
+        created at the same time (None: twice as many as the Engine's host has processors). A parked cluster takes memory, and no processor.
         Raises: ClusterError for no name of a pool, or if its parked clusters are of another configuration; what `create` raises, when
         those that were being created are removed. Cancellation: the same. What is parked stays.
         """
         from kindasync.cluster import _pool
-        from kindasync.docker.system import system_info
 
         request = _pool.request_of_pool(pool, config, size=size, limit=limit, image=image, wait_s=wait_s)
         parked: list[str] = []
@@ -224,7 +222,7 @@ class Cluster:
 
         async with _operation(engine, on_event) as (connection, bus):
             lacking = await _pool.lacking(connection, request, size)
-            limiter = anyio.CapacityLimiter(limit or max(1, (await system_info(connection)).cpus))
+            limiter = await _limiter(connection, limit)
             async with anyio.create_task_group() as tasks:
                 for _ in range(lacking):
                     tasks.start_soon(fill, connection, bus, limiter)
@@ -779,6 +777,13 @@ async def _take_all_back(error: BaseException, clusters: Sequence[Cluster]) -> N
                 tasks.start_soon(take_back, error, cluster.name, cluster.engine)
 
     await carried_through(work)
+
+
+async def _limiter(connection: Connection, limit: int | None) -> anyio.CapacityLimiter:
+    """How many clusters are created at the same time."""
+    from kindasync.docker.system import system_info
+
+    return anyio.CapacityLimiter(limit or max(1, AT_ONCE_PER_CPU * (await system_info(connection)).cpus))
 
 
 @asynccontextmanager
