@@ -223,8 +223,8 @@ class ClusterApi:
         except (ApiRefused, ApiUnreachable, aiohttp.ClientError):
             return  # it is starting, or was restarted
 
-    async def create(self, document: Mapping[str, Any]) -> None:
-        """Create an object; one that is there already is left as it is.
+    async def create(self, document: Mapping[str, Any]) -> bool:
+        """Create an object; one that is there already is left as it is. Whether it was created.
 
         An API server that has just started refuses much for a moment (no namespaces yet, no permissions): what may be of
         that kind is tried again every RETRY_S. No timeout: the caller has one. Raises: ApiRefused for anything else.
@@ -234,6 +234,8 @@ class ClusterApi:
         except ApiRefused as error:
             if error.reason != "AlreadyExists":
                 raise
+            return False
+        return True
 
     async def _create(self, document: Mapping[str, Any]) -> None:
         resource = await self.resource(document["apiVersion"], document["kind"])

@@ -51,7 +51,8 @@ class Registry:
 
 
 class Assembly:
-    """What is there once: the first control plane's `authority`, while it is paused; `balancer`; `registry`; `accepting`, when nodes may join; `all_joined`; `finished`.
+    """What is there once: the first control plane's `authority`, while it is paused; `balancer`; `registry`;
+    `registered`, when all nodes' objects are made; `accepting`, when nodes may join; `all_joined`; `finished`.
 
     `founders`: the control planes, if all of them are initialised at once; `members`: their addresses, when all have told theirs.
     Otherwise `etcd` is held by who joins as a control plane: it takes one new member at a time. `registry` None: it is still to come.
@@ -64,6 +65,7 @@ class Assembly:
         self.authority: Once[Authority] = Once()
         self.balancer: Once[Container] = Once()
         self.registry: Once[Registry] = Once()
+        self.registered: Once[None] = Once()
         self.accepting: Once[None] = Once()
         self.all_joined: Once[None] = Once()
         self.finished: Once[None] = Once()

@@ -67,14 +67,11 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                     await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
-                if not assembly.founders:
-                    tasks.start_soon(_run_kubeadm, run, first, kubeadm.init_argv(only=kubeadm.CONTROLLER_PHASES))
+                tasks.start_soon(_start_controllers, run, first, assembly)
                 tasks.start_soon(_finish_kubeadm, run, api, first, assembly)
                 with run.step("create the priority of static pods"), _deadline(api, "the API server to take a PriorityClass"):
                     await api.create(_STATIC_PODS_PRIORITY)
-            for node in plan.nodes:
-                if node is not plan.first or first.initialised:
-                    tasks.start_soon(_create_node_object, run, api, node, capacity(node.spec, engine))
+            tasks.start_soon(_register_nodes, run, api, plan, first, engine, assembly)
             for name, documents in objects:
                 tasks.start_soon(_create_objects, run, api, first, name, documents)
             if run.request.wait_s > 0:
@@ -135,7 +132,23 @@ async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembl
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
         async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
             await anext(bindings)
+    await assembly.registered.get()
     await _initialise(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
+
+
+async def _start_controllers(run: Run, first: Provisioned, assembly: Assembly) -> None:
+    """Let the first controllers begin; several would give a Node whose kubelet was there first the podCIDRs that are another's."""
+    if assembly.founders:
+        await assembly.registered.get()
+    await _run_kubeadm(run, first, kubeadm.init_argv(only=kubeadm.CONTROLLER_PHASES))
+
+
+async def _register_nodes(run: Run, api: ClusterApi, plan: Plan, first: Provisioned, engine: EngineFacts, assembly: Assembly) -> None:
+    async with anyio.create_task_group() as tasks:
+        for node in plan.nodes:
+            if node is not plan.first or first.initialised:
+                tasks.start_soon(_create_node_object, run, api, node, capacity(node.spec, engine))
+    assembly.registered.set(None)
 
 
 async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: Mapping[str, str]) -> None:
@@ -144,20 +157,19 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: M
     The kubelet adopts it. What it would set only on a Node that it makes itself is set here; also `room`, its capacity: a kubelet that
     gets a pod before it has seen its own word about that takes its Node for full, and the pod fails.
     """
+    spec = {"podCIDR": node.pod_cidrs[0], "podCIDRs": list(node.pod_cidrs)}
     with run.step(f"register node {node.name}", node=node.name), _deadline(api, f"the API server to take node {node.name}"):
-        await api.create(
+        created = await api.create(
             {
                 "apiVersion": "v1",
                 "kind": "Node",
                 "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **node.node_labels}},
-                "spec": {
-                    "podCIDR": node.pod_cidrs[0],
-                    "podCIDRs": list(node.pod_cidrs),
-                    "providerID": f"kind://docker/{run.cluster}/{node.name}",
-                },
+                "spec": {**spec, "providerID": f"kind://docker/{run.cluster}/{node.name}"},
                 "status": {"capacity": room, "allocatable": room},
             }
         )
+        if not created:  # its kubelet was there first
+            await api.insist("PATCH", f"/api/v1/nodes/{node.name}", {"spec": spec}, content_type="application/merge-patch+json")
 
 
 async def _manifests(run: Run, plan: Plan, first: Provisioned, assembly: Assembly) -> list[tuple[str, list[Any]]]:

@@ -254,9 +254,7 @@ async def _put_files(
 async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; without etcd's manifest, if others found it, too."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
-        phases: tuple[str, ...] = kubeadm.FILE_PHASES
-        if assembly.founders:  # their controllers elect leaders anyhow
-            phases = tuple(each for each in (*phases, *kubeadm.CONTROLLER_PHASES) if each != "etcd")
+        phases = tuple(each for each in kubeadm.FILE_PHASES if each != "etcd" or not assembly.founders)
         await run_program(run, container, kubeadm.init_argv(only=phases))
         conf, path, content = kubeadm.finalized(
             only_file(await read_archive(run.connection, container.id, kubeadm.KUBELET_CONF)), datetime.now(UTC)

@@ -52,10 +52,10 @@ PHASES = (
 )
 # These write files only. They run while the node is paused, so that systemd starts a kubelet that has all it needs.
 FILE_PHASES = ("certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start")
-# So do these, as soon as the API server answers: before, they would only take processor time from it.
+# So do these, as soon as the API server answers: before, they would only take processor time from it, and give Nodes podCIDRs.
 CONTROLLER_PHASES = ("control-plane/controller-manager", "control-plane/scheduler")
 # What is left to do on another control plane that is initialised at the same time as the first.
-MEMBER_PHASES = ("wait-control-plane", "mark-control-plane")
+MEMBER_PHASES = (*CONTROLLER_PHASES, "wait-control-plane", "mark-control-plane")
 # These talk to the API server, in two runs side by side: after ten requests, each may send five a second. Not among them: wait-control-plane,
 # which we do for all nodes; kubelet-finalize, as `finalized` does that before the kubelet begins, which is not to be started anew; addon,
 # whose objects we create, beside all this.
