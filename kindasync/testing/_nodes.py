@@ -21,7 +21,7 @@ class Behaviour:
     """How far nodes get; each switch is a way to fail.
 
     `pauses`: before the boot, as said by the image's contract. `takes_signal_after`: so many boot signals. `boots`, `reaches_runtime`: say the
-    lines that are waited for. `becomes_ready`: the Node object. `has_network`: else Nodes are registered, not Ready, and no pod is scheduled. `api_refuses`: by method, the statuses that
+    lines that are waited for. `registers_first`: the kubelet makes its Node before anybody else. `becomes_ready`: the Node object. `has_network`: else Nodes are registered, not Ready, and no pod is scheduled. `api_refuses`: by method, the statuses that
     the Kubernetes API gives to the next requests instead of doing them; 0 is a connection that is closed without an answer.
     `pods`: Pod objects that the API has beside those that a create waits for; evicted ones go, but for those whose name is in `kept_pods`.
     `programs`: what execs run, by their first word; tests may replace some.
@@ -31,6 +31,7 @@ class Behaviour:
     takes_signal_after: int = 1
     boots: bool = True
     reaches_runtime: bool = True
+    registers_first: bool = False
     becomes_ready: bool = True
     has_network: bool = True
     api_refuses: dict[str, Iterator[int]] = field(default_factory=dict)

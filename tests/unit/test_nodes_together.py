@@ -188,6 +188,24 @@ async def test_control_planes_are_initialised_at_once(fake: FakeEngine) -> None:
     assert {name for name, command in kubeadm_runs(fake) if command == "join"} == {WORKER}
 
 
+async def test_controllers_of_several_control_planes_begin_when_all_nodes_have_their_pod_cidrs(fake: FakeEngine) -> None:
+    """They would give a Node that its kubelet has made others than its CNI configuration has."""
+    kubeadm = fake.node.programs["kubeadm"]
+    patched: list[int] = []
+
+    def starts_controllers(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        if container.booted and argv[1] == "init" and argv[-1].startswith("--skip-phases=") and "controller-manager" not in argv[-1]:
+            patched.append(sum(each.startswith("PATCH /api/v1/nodes/demo-") for each in fake.api_requests(BALANCER)))
+        return kubeadm(container, argv, stdin)
+
+    fake.node.programs["kubeadm"] = starts_controllers
+    fake.node.registers_first = True
+
+    await create(fake, 3, 1)
+
+    assert patched == [4, 4, 4]
+
+
 async def test_patches_of_a_node_that_joins_count_for_a_control_plane(fake: FakeEngine) -> None:
     """Also where it is initialised beside the first; those of documents of the cluster count where they are the first one's."""
     patches = [
