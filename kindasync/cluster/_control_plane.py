@@ -90,6 +90,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                 await _include_in_load_balancers(api, first.plan.name)
             await remove_token(run, api)
             if first.initialised and run.request.wait_s > 0:
+                await _namespaces_are_whole(api)
                 await take_created(run.connection, first.container, await api.revision())
     return for_cluster(confs["admin.conf"], run.cluster, server)
 
@@ -130,8 +131,7 @@ async def _initialise(run: Run, first: Provisioned, argvs: list[list[str]], asse
 async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
     """Let kubeadm do what it does through the API server, when its user is permitted to."""
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
-        async with aclosing(api.watch(_BINDINGS, selector="fieldSelector=metadata.name%3Dsystem:kube-scheduler")) as bindings:
-            await anext(bindings)
+        await _is_there(api, _BINDINGS, "system:kube-scheduler")
     await assembly.registered.get()
     await _initialise(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
 
@@ -213,6 +213,21 @@ async def _create_objects(run: Run, api: ClusterApi, first: Provisioned, name: s
         run.emit(events.ManifestApplied, since=began, manifest=name)
     if name == CNI and first.plan.spec.pauses:  # the one of kind's images does enforce it
         run.emit(events.NetworkPolicyNotEnforced)
+
+
+async def _namespaces_are_whole(api: ClusterApi) -> None:
+    """Wait until all have what the controller-manager gives them: a restore would remove what was made after the snapshot, and it would come again."""
+    namespaces = (await api.insist("GET", "/api/v1/namespaces"))["items"]
+    async with anyio.create_task_group() as tasks:
+        for namespace in namespaces:
+            path = f"/api/v1/namespaces/{namespace['metadata']['name']}"
+            tasks.start_soon(_is_there, api, f"{path}/serviceaccounts", "default")
+            tasks.start_soon(_is_there, api, f"{path}/configmaps", "kube-root-ca.crt")
+
+
+async def _is_there(api: ClusterApi, path: str, name: str) -> None:
+    async with aclosing(api.watch(path, selector=f"fieldSelector=metadata.name%3D{name}")) as changes:
+        await anext(changes)
 
 
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:

@@ -88,7 +88,7 @@ async def interrupt(name: str, number: int, after_s: float) -> int:
     return await anyio.to_thread.run_sync(run)
 
 
-@pytest.mark.parametrize("event", ["NetworkCreated", "NodePaused", "RuntimeReady", "ApiServerUp"])
+@pytest.mark.parametrize("event", ["ContainerCreated", "NodePaused", "RuntimeReady", "ApiServerUp"])
 async def test_an_interrupted_create_leaves_nothing(name: str, own_home: Path, event: str) -> None:
     """Ctrl-C at some moments of it: no container, volume, network, file or kubeconfig entry that was not there before."""
     before = await look(own_home)
