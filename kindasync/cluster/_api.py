@@ -180,6 +180,11 @@ class ClusterApi:
                     yield change
             await anyio.sleep(RETRY_S)
 
+    async def wait_there(self, path: str, name: str) -> None:
+        """Wait until a collection has an object of a name. No timeout: the caller has one."""
+        async with aclosing(self.watch(path, selector=f"fieldSelector=metadata.name%3D{name}")) as changes:
+            await anext(changes)
+
     async def observe(self, path: str, *, selector: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
         """All objects of a collection, by namespace and name: as they are, and all again after each change; on and on.
 

@@ -166,8 +166,8 @@ class _Application:
         name = document["metadata"]["name"]
         if document["kind"] == "Namespace":
             self.awaited = f'the default ServiceAccount of namespace "{name}"'
-            async for _ in self._api.watch(f"/api/v1/namespaces/{name}/serviceaccounts", selector="fieldSelector=metadata.name%3Ddefault"):
-                return
+            await self._api.wait_there(f"/api/v1/namespaces/{name}/serviceaccounts", "default")
+            return
         self.awaited = f"{_DEFINITION} {name} to be established"
         async for _, definition in self._api.watch(DEFINITIONS, selector=f"fieldSelector=metadata.name%3D{quote(name, safe='')}"):
             if condition_of(definition, "Established").get("status") == "True":

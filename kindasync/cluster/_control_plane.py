@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -131,7 +131,7 @@ async def _initialise(run: Run, first: Provisioned, argvs: list[list[str]], asse
 async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembly: Assembly) -> None:
     """Let kubeadm do what it does through the API server, when its user is permitted to."""
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
-        await _is_there(api, _BINDINGS, "system:kube-scheduler")
+        await api.wait_there(_BINDINGS, "system:kube-scheduler")
     await assembly.registered.get()
     await _initialise(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
 
@@ -221,13 +221,8 @@ async def _namespaces_are_whole(api: ClusterApi) -> None:
     async with anyio.create_task_group() as tasks:
         for namespace in namespaces:
             path = f"/api/v1/namespaces/{namespace['metadata']['name']}"
-            tasks.start_soon(_is_there, api, f"{path}/serviceaccounts", "default")
-            tasks.start_soon(_is_there, api, f"{path}/configmaps", "kube-root-ca.crt")
-
-
-async def _is_there(api: ClusterApi, path: str, name: str) -> None:
-    async with aclosing(api.watch(path, selector=f"fieldSelector=metadata.name%3D{name}")) as changes:
-        await anext(changes)
+            tasks.start_soon(api.wait_there, f"{path}/serviceaccounts", "default")
+            tasks.start_soon(api.wait_there, f"{path}/configmaps", "kube-root-ca.crt")
 
 
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:

@@ -23,8 +23,8 @@ async def make_namespace(kubeconfig: Mapping[str, Any], name: str) -> None:
         api = ClusterApi(client)
         await api.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         with anyio.move_on_after(SERVICE_ACCOUNT_S):
-            async for _ in api.watch(f"/api/v1/namespaces/{name}/serviceaccounts", selector="fieldSelector=metadata.name%3Ddefault"):
-                return
+            await api.wait_there(f"/api/v1/namespaces/{name}/serviceaccounts", "default")
+            return
     raise NotReady(f'the default ServiceAccount of namespace "{name}"', "not there", after_s=SERVICE_ACCOUNT_S)
 
 
