@@ -168,7 +168,7 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: M
                 "status": {"capacity": room, "allocatable": room},
             }
         )
-        if not created:  # its kubelet was there first
+        if not created and node.spec.pauses:  # its kubelet was there first; without CNI configuration of ours it may have what it gets
             await api.insist("PATCH", f"/api/v1/nodes/{node.name}", {"spec": spec}, content_type="application/merge-patch+json")
 
 
