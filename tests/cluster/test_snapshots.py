@@ -216,7 +216,7 @@ async def test_pods_run_again_that_were_evicted_but_not_those_that_had_ended(clu
     async with api_of(cluster) as api:
         await api.request("DELETE", "/apis/batch/v1/namespaces/default/jobs/once?propagationPolicy=Background")
         pods = "/api/v1/namespaces/kube-system/pods"
-        one, *_ = (await api.request("GET", f"{pods}?labelSelector=k8s-app%3Dkube-dns"))["items"]
+        (one, _) = (await api.request("GET", f"{pods}?labelSelector=k8s-app%3Dkube-dns"))["items"]
         status = {"status": {"phase": "Failed", "reason": "Evicted"}}
         await api.request("PATCH", f"{pods}/{one['metadata']['name']}/status", status, content_type="application/merge-patch+json")
     await cluster.wait_for("pods", "delete", selector="job-name=once", timeout_s=60)
