@@ -33,7 +33,7 @@ def service() -> Iterator[str]:
     """Podman's service on a socket; its URL. Everything that it keeps is gone afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="kindasync-podman-"))
     podman = [
-        "podman", f"--root={directory}/root", f"--runroot={directory}/run", f"--tmpdir={directory}/tmp",
+        "podman", f"--root={directory}/storage", f"--runroot={directory}/run", f"--tmpdir={directory}/tmp",
         f"--network-config-dir={directory}/networks", "--network-backend=netavark",
     ]  # fmt: skip
     nofile, nproc = (resource.getrlimit(each)[1] for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
@@ -50,7 +50,7 @@ def service() -> Iterator[str]:
             process.terminate()
             process.wait(30)
             subprocess.run([*podman, "rm", "--all", "--force", "--volumes"], check=False, env=env)
-            subprocess.run(["umount", "--quiet", f"{directory}/root/overlay"], check=False)
+            subprocess.run(["umount", "--quiet", f"{directory}/storage/overlay"], check=False)
             shutil.rmtree(directory)
 
 
