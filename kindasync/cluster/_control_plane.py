@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -14,7 +14,7 @@ from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._limits import capacity
 from kindasync.cluster._manifests import CNI, asking_at, manifests
 from kindasync.cluster._provision import LOOK, Provisioned, output_of, read_authority, run_program, start_program
-from kindasync.cluster._readiness import wait_ready
+from kindasync.cluster._readiness import pods_made, wait_ready
 from kindasync.cluster._registry import HOSTING
 from kindasync.cluster._run import Run
 from kindasync.cluster._snapshots import take_created
@@ -90,7 +90,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                 await _include_in_load_balancers(api, first.plan.name)
             await remove_token(run, api)
             if first.initialised and run.request.wait_s > 0:
-                await _namespaces_are_whole(api)
+                await _objects_are_whole(api)
                 await take_created(run.connection, first.container, await api.revision())
     return for_cluster(confs["admin.conf"], run.cluster, server)
 
@@ -215,14 +215,23 @@ async def _create_objects(run: Run, api: ClusterApi, first: Provisioned, name: s
         run.emit(events.NetworkPolicyNotEnforced)
 
 
-async def _namespaces_are_whole(api: ClusterApi) -> None:
-    """Wait until all have what the controller-manager gives them: a restore would remove what was made after the snapshot, and it would come again."""
+async def _objects_are_whole(api: ClusterApi) -> None:
+    """Wait until all have what the controller-manager makes for them: a restore would remove what was made after the snapshot, and it would come again."""
     namespaces = (await api.insist("GET", "/api/v1/namespaces"))["items"]
     async with anyio.create_task_group() as tasks:
         for namespace in namespaces:
             path = f"/api/v1/namespaces/{namespace['metadata']['name']}"
             tasks.start_soon(api.wait_there, f"{path}/serviceaccounts", "default")
             tasks.start_soon(api.wait_there, f"{path}/configmaps", "kube-root-ca.crt")
+        for workloads in ("deployments", "daemonsets"):
+            tasks.start_soon(_wait_pods_made, api, f"/apis/apps/v1/{workloads}")
+
+
+async def _wait_pods_made(api: ClusterApi, path: str) -> None:
+    async with aclosing(api.observe(path)) as seen:
+        async for workloads in seen:
+            if all(map(pods_made, workloads)):
+                return
 
 
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:

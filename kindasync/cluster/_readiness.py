@@ -141,6 +141,16 @@ def placed_by_choice(pod: Mapping[str, Any]) -> bool:
     return not any(owner["kind"] in ("Node", "DaemonSet") for owner in owners)
 
 
+def pods_made(workload: Mapping[str, Any]) -> bool:
+    """Whether a Deployment or a DaemonSet has all its pods, ready or not."""
+    status = workload.get("status") or {}
+    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 1):
+        return False
+    if workload["kind"] == "DaemonSet":
+        return bool(status["currentNumberScheduled"] == status["desiredNumberScheduled"])
+    return bool(status.get("replicas", 0) == workload["spec"].get("replicas", 1))
+
+
 def condition_of(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """A condition of an object's status; empty if it has none of that type."""
     conditions = document.get("status", {}).get("conditions") or []

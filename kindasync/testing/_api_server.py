@@ -124,7 +124,9 @@ class FakeApiServer:
             return Answer.of_json({"kind": "APIResourceList", "resources": resources})
         if method == "GET" and path == "/apis":
             return Answer.of_json({"groups": []})
-        if method == "GET" and path.endswith("/deployments"):
+        if method == "GET" and path == "/apis/apps/v1/deployments":  # a moment too early for its pods
+            return Answer.of_json({"kind": "DeploymentList", "items": [{**each, "status": {}} for each in self._observed(path)]})
+        if method == "GET" and path.endswith(("/deployments", "/daemonsets")):
             return Answer.of_json({"items": self._observed(path)})
         if method == "GET" and path == "/api/v1/namespaces":
             return Answer.of_json({"metadata": {"resourceVersion": str(len(self.objects) + 1)}, "items": []})
@@ -184,6 +186,15 @@ class FakeApiServer:
             return [{"metadata": {"name": "default"}}]
         if path.endswith("/kube-system/deployments") and self._behaviour.has_network:
             return [{"metadata": {"name": "coredns"}, "status": {"conditions": [{"type": "Available", "status": "True"}]}}]
+        if path == "/apis/apps/v1/deployments":
+            return [
+                {
+                    "kind": "Deployment",
+                    "metadata": {"name": "coredns"},
+                    "spec": {"replicas": 2},
+                    "status": {"observedGeneration": 1, "replicas": 2},
+                }
+            ]
         if path == "/api/v1/pods" and self._behaviour.has_network and (nodes := self._nodes()):
             status = {"podIP": "10.244.0.2", "conditions": [{"type": name, "status": "True"} for name in ("PodScheduled", "Ready")]}
             return [{"metadata": {"name": "coredns-1", "uid": "coredns-1"}, "spec": {"nodeName": nodes[0]}, "status": status}]

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from kindasync.cluster._readiness import Observed, _Observer, node_state, placed_by_choice
+from kindasync.cluster._readiness import Observed, _Observer, node_state, placed_by_choice, pods_made
 from kindasync.events import Bus, Event, NodeReady, ReadinessObserved
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +54,29 @@ def test_a_pod_that_the_scheduler_placed(owners: list[str] | None, chosen: bool)
         metadata["ownerReferences"] = [{"kind": kind} for kind in owners]
 
     assert placed_by_choice({"metadata": metadata}) is chosen
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "made"),
+    [
+        ("Deployment", {}, False),
+        ("Deployment", {"observedGeneration": 2}, False),  # and none yet
+        ("Deployment", {"observedGeneration": 2, "replicas": 1}, False),
+        ("Deployment", {"observedGeneration": 2, "replicas": 2, "unavailableReplicas": 2}, True),
+        ("Deployment", {"observedGeneration": 1, "replicas": 2}, False),
+        ("DaemonSet", {"currentNumberScheduled": 0, "desiredNumberScheduled": 0}, False),  # as it is created
+        ("DaemonSet", {"observedGeneration": 2, "currentNumberScheduled": 1, "desiredNumberScheduled": 2}, False),
+        ("DaemonSet", {"observedGeneration": 2, "currentNumberScheduled": 2, "desiredNumberScheduled": 2, "numberReady": 0}, True),
+        (
+            "DaemonSet",
+            {"observedGeneration": 2, "currentNumberScheduled": 0, "desiredNumberScheduled": 0},
+            True,
+        ),  # for nodes that are not here
+    ],
+)
+def test_a_workload_whose_pods_are_made(kind: str, status: Mapping[str, Any], made: bool) -> None:
+    """All of them, of this generation; they need not run."""
+    assert pods_made({"kind": kind, "metadata": {"name": "w", "generation": 2}, "spec": {"replicas": 2}, "status": status}) is made
 
 
 def test_what_was_observed_in_words() -> None:

@@ -80,6 +80,21 @@ async def test_each_new_cluster_has_one(fake: FakeEngine) -> None:
     assert re.search(r" -revision [1-9]\d*$", nodes.ran[-1])
 
 
+async def test_the_first_one_has_all_that_controllers_make(fake: FakeEngine) -> None:
+    """Else a reset would remove it, and they would make it again. The fake tells of a Deployment's pods in a watch, when it has been listed."""
+    asked: list[int] = []
+
+    def take(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        asked.append(fake.api_requests(FIRST).count("GET /apis/apps/v1/deployments"))
+        return ProgramResult()
+
+    fake.node.programs["snapshot"] = take
+
+    await create(fake)
+
+    assert asked == [2]
+
+
 async def test_an_image_without_the_program(fake: FakeEngine) -> None:
     """Is as good for a create; what cannot be done with it says so."""
     cluster = await create(fake)
