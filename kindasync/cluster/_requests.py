@@ -50,6 +50,8 @@ def requests_of(configs: Iterable[AnyConfig | None], **asked: Any) -> list[Reque
 
 def _named(config: AnyConfig | None, name: str | None) -> ClusterConfig:
     """The configuration, under the name that counts. Raises: ConfigInvalid for what is none; OSError."""
+    if not isinstance(name, str | None):
+        raise ConfigInvalid([Problem(path="name", message=f"must be text, not {type(name).__name__}: a configuration is given as config=")])
     if config is None:
         config = ClusterConfig()
     if not isinstance(config, ClusterConfig):

@@ -243,6 +243,14 @@ async def test_the_name_of_the_call_wins_over_the_configurations(fake: FakeEngin
     assert list(fake.containers) == ["given-control-plane"]
 
 
+async def test_a_configuration_in_the_place_of_the_name(fake: FakeEngine, home: Path) -> None:
+    """Is told where it belongs."""
+    misplaced: Any = ASKED_PORT
+
+    with nothing_left(fake, home), pytest.raises(ConfigInvalid, match="name: must be text, not dict: a configuration is given as config="):
+        await Cluster.create(misplaced, engine=fake.url)
+
+
 async def test_a_plain_function_may_listen(fake: FakeEngine) -> None:
     """It runs in a worker thread, and still gets everything before create returns."""
     seen: list[Event] = []
