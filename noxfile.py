@@ -22,6 +22,8 @@ CHECK = nox.project.dependency_groups(PROJECT, "check")
 WITHOUT_ENGINE = ("-m", "not engine and not cluster")
 AT_ONCE = ("-n", "auto", "--dist", "worksteal")  # as many processes as there are cores
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of programs, each of which would compile all it imports
+
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False

@@ -79,6 +79,7 @@ class _Forward:
     async def _connection(self, client: socket.socket) -> None:
         """Carry one connection to its end; one that fails is reset, so that nobody takes what came of it for all."""
         with client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what the pod sends has waited enough
             try:
                 async with open_channels(self._api, await self._path(), V4) as channels:
                     with one_error():

@@ -1160,7 +1160,7 @@ class Death:
         self.at = datetime.max.replace(tzinfo=UTC)
 
     def __call__(self) -> None:
-        self.at = datetime.now(UTC)
+        self.at = min(self.at, datetime.now(UTC))
         self._fake.die(NODE, **self._how)
 
 
