@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -34,6 +35,7 @@ CREATED = "created"  # the one that `create` takes
 PROGRAM = "snapshot"
 PASSES = 6
 USABLE_S = 60.0
+FORGET_S = 5.0
 CLEANUP_S = 30.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions/"  # in etcd
@@ -103,7 +105,7 @@ async def restore(connection: Connection, bus: Bus, cluster: str, name: str) -> 
     nodes = [container for container in found.containers if is_node(container)]
     change = _Change()
     try:
-        await _pass_until_done(connection, cluster, name, nodes, change)
+        await _pass_until_done(connection, cluster, found.kubeconfig, name, nodes, change)
     finally:
         if change.resting:
             await carried_through(partial(_wake, connection, cluster, [node for node in nodes if node.name in change.resting]))
@@ -111,7 +113,9 @@ async def restore(connection: Connection, bus: Bus, cluster: str, name: str) -> 
     bus.emit(ClusterRestored(cluster=cluster, snapshot=name, duration_s=bus.elapsed_s() - began))
 
 
-async def _pass_until_done(connection: Connection, cluster: str, name: str, nodes: Sequence[Container], change: _Change) -> None:
+async def _pass_until_done(
+    connection: Connection, cluster: str, kubeconfig: Mapping[str, Any], name: str, nodes: Sequence[Container], change: _Change
+) -> None:
     """Restore, and tidy the nodes, until nothing is left to do."""
     argv = ["restore", name, "-nodes", ",".join(node.name for node in nodes)]
     for _ in range(PASSES):
@@ -120,6 +124,7 @@ async def _pass_until_done(connection: Connection, cluster: str, name: str, node
         await _rest(connection, cluster, awake, change.resting)
         change.returned.update(*done.returning.values())
         change.definitions.update(key.removeprefix(_DEFINITIONS) for key in done.keys if key.startswith(_DEFINITIONS))
+        await _wait_forgotten(kubeconfig, {node: uids for node, uids in done.killed.items() if node not in {"", *change.resting}})
         await _tidy(connection, cluster, nodes, done)
         if not done.keys and not done.returning:
             return
@@ -146,6 +151,31 @@ async def _wake(connection: Connection, cluster: str, nodes: Iterable[Container]
 
     with anyio.fail_after(CLEANUP_S):
         await all_together(f'start the kubelets of cluster "{cluster}"', cluster, nodes, wake)
+
+
+async def _wait_forgotten(kubeconfig: Mapping[str, Any], killed: Mapping[str, Sequence[str]]) -> None:
+    """Wait until kubelets know that pods are no more: they would start again what `_tidy` ends. One that does not answer starts nothing."""
+    from kindasync.cluster._api import ClusterApi, api_client
+
+    if not killed:
+        return
+    async with api_client(kubeconfig) as client:
+        with anyio.move_on_after(FORGET_S):
+            async with anyio.create_task_group() as tasks:
+                for node, uids in killed.items():
+                    tasks.start_soon(_wait_node_forgets, ClusterApi(client), node, set(uids))
+
+
+async def _wait_node_forgets(api: ClusterApi, node: str, uids: set[str]) -> None:
+    """Nothing tells: its kubelet is asked every RETRY_S. No timeout: the caller has one."""
+    from kindasync.cluster._api import RETRY_S, ApiRefused
+
+    with suppress(ApiRefused):  # its Node is gone
+        while True:
+            pods = (await api.insist("GET", f"/api/v1/nodes/{node}/proxy/pods"))["items"] or ()
+            if uids.isdisjoint(pod["metadata"]["uid"] for pod in pods):
+                return
+            await anyio.sleep(RETRY_S)
 
 
 async def _tidy(connection: Connection, cluster: str, nodes: Iterable[Container], done: _Restored) -> None:

@@ -140,6 +140,8 @@ class FakeApiServer:
                     ]
                 }
             )
+        if method == "GET" and path.endswith("/proxy/pods"):
+            return Answer.of_json({"items": [pod for pod in self._behaviour.pods if pod["spec"]["nodeName"] == path.split("/")[-3]]})
         if method == "GET" and path.endswith("/configmaps/kubeadm-config"):
             documents = yaml.safe_load_all(self._kubeadm_conf())
             (configuration,) = [each for each in documents if each["kind"] == "ClusterConfiguration"]

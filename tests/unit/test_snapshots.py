@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,6 +133,34 @@ async def test_a_restore_goes_on_until_nothing_is_left_to_do(fake: FakeEngine) -
     }
     assert not nodes.of("stop", "start")
     assert [event.snapshot for event in seen.of(ClusterRestored)] == ["installed"]
+
+
+async def test_what_is_no_more_ends_when_its_kubelet_knows(fake: FakeEngine) -> None:
+    """Else that would start it again. One that rests does not."""
+    cluster = await create(fake)
+
+    class Seen(list[dict[str, Any]]):
+        """Pods that a kubelet still has the first time that it is asked."""
+
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            pods = self[:]
+            self.clear()
+            return iter(pods)
+
+    fake.node.pods = Seen([{"metadata": {"name": "web", "uid": "a"}, "spec": {"nodeName": WORKER}}])
+    Nodes(fake, [{**CHANGED, "killed": {WORKER: ["a"]}}, RETURNING, {**CHANGED, "killed": {WORKER: ["c"]}}, NOTHING])
+    asked: list[int] = []
+    tidy = fake.node.programs["snapshot"]
+
+    def asked_before(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        if argv[1] == "tidy" and container.name == WORKER:
+            asked.append(fake.api_requests(FIRST).count(f"GET /api/v1/nodes/{WORKER}/proxy/pods"))
+        return tidy(container, argv, stdin)
+
+    fake.node.programs["snapshot"] = asked_before
+    await cluster.reset()
+
+    assert asked == [2, 2, 2, 2]
 
 
 async def test_kubelets_rest_while_pods_return_to_their_nodes(fake: FakeEngine) -> None:
