@@ -8,12 +8,13 @@ from pathlib import Path
 
 from kindasync.cluster import _state
 from kindasync.cluster._facts import private_dir
+from kindasync.cluster._frozen_pods import remove_container
 from kindasync.cluster._lookup import members, registries
 from kindasync.cluster._names import NETWORK_LABEL, RUN_LABEL
 from kindasync.cluster._network import network_name, release_network
 from kindasync.cluster._together import together
 from kindasync.docker import Connection
-from kindasync.docker.containers import Container, container_list, container_remove
+from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
 from kindasync.errors import EngineError
@@ -37,7 +38,7 @@ async def remove_containers(connection: Connection, containers: Sequence[Contain
 
     async def remove(container: Container) -> None:
         began = bus.elapsed_s()
-        await container_remove(connection, container.id)
+        await remove_container(connection, container)
         bus.emit(NodeRemoved(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - began))
 
     return [Left(container.subject, error) for container, error in await together(containers, remove)]

@@ -9,13 +9,14 @@ import anyio
 
 from kindasync import events
 from kindasync.cluster._balance import balancer_among, is_ours, rebalance
+from kindasync.cluster._frozen_pods import remove_container
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, role_of
 from kindasync.cluster._network import network_name
 from kindasync.cluster._run import Request, Run
 from kindasync.config import ClusterConfig, Role
 from kindasync.docker import Connection
-from kindasync.docker.containers import Container, container_remove
+from kindasync.docker.containers import Container
 from kindasync.errors import ClusterError, ExecFailed, NotReady
 from kindasync.events import Bus
 from kindasync.node import _etcd as etcd
@@ -131,7 +132,7 @@ async def _leave_etcd(run: Run, name: str, addresses: Sequence[str], others: Seq
 
 async def _remove_container(run: Run, container: Container) -> None:
     began = run.bus.elapsed_s()
-    await container_remove(run.connection, container.id)
+    await remove_container(run.connection, container)
     run.emit(events.NodeRemoved, node=container.name, since=began)
 
 

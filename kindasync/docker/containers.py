@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -312,12 +312,14 @@ async def container_restart(connection: Connection, container: str, *, grace_s: 
     await connection.request(_call("ContainerRestart", "POST", container, "/restart", params={"t": str(grace_s)}), timeout_s=grace_s + 60)
 
 
-async def container_remove(connection: Connection, container: str, *, pause_s: float = REMOVE_PAUSE_S) -> None:
+async def container_remove(
+    connection: Connection, container: str, *, pause_s: float = REMOVE_PAUSE_S, unstick: Callable[[], Awaitable[None]] | None = None
+) -> None:
     """Remove a container of any state with its anonymous volumes. One that is gone counts as removed; one that goes is waited for.
 
     Source: Docker Engine API, ContainerDelete, DELETE /containers/{id}.
     Raises: ApiError; EngineTimeout. The Engine's "did not receive an exit event" under load (Docker 28 and 29) is met by trying again,
-    at most REMOVE_ATTEMPTS times: seconds later it works.
+    at most REMOVE_ATTEMPTS times: seconds later it works; or when `unstick` has removed what keeps it.
     Cancellation: ends the waiting; what the Engine has begun, it ends.
     """
     call = _call("ContainerDelete", "DELETE", container, "", params={"force": "1", "v": "1"})
@@ -334,6 +336,8 @@ async def container_remove(connection: Connection, container: str, *, pause_s: f
                 return
             if refusal is not Refusal.NO_EXIT_EVENT or attempt == REMOVE_ATTEMPTS:
                 raise
+        if unstick:
+            await unstick()
         await anyio.sleep(pause_s)
 
 

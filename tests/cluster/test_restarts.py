@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 READY_S = 60.0
 COUNTER, WRITTEN = "counter", "written"
+FREEZE = ["sh", "-c", "ctr -n k8s.io task ls -q | xargs -n 1 ctr -n k8s.io task pause"]
 Disturbance = Callable[[Connection, Sequence[Container]], Awaitable[None]]
 
 
@@ -126,10 +127,18 @@ async def test_a_frozen_pod_does_not_keep_a_node_from_its_end(single: Cluster) -
     """On cgroup v1 not even SIGKILL ends it before it is thawed; runc freezes pods for a moment, and may be ended in that."""
 
     async def freeze_and_restart(connection: Connection, containers: Sequence[Container]) -> None:
-        await single.nodes[0].exec(["sh", "-c", "ctr -n k8s.io task ls -q | xargs -n 1 ctr -n k8s.io task pause"])
+        await single.nodes[0].exec(FREEZE)
         await restart(connection, containers)
 
     await survives(single, freeze_and_restart, anyone)
+
+
+async def test_a_frozen_pod_does_not_keep_a_node_from_its_removal(name: str) -> None:
+    """Nobody is left in the node who could thaw it."""
+    cluster = await Cluster.create(name)
+    await cluster.nodes[0].exec(FREEZE)
+
+    await cluster.delete()
 
 
 async def test_the_command(single: Cluster) -> None:
