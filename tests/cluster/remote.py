@@ -60,6 +60,8 @@ def _namespace() -> Iterator[None]:
         _run(*inside, "route", "add", "default", "via", HERE)
         yield
     finally:
+        # The namespace itself stays as long as a process is in it.
+        subprocess.run(("ip", "link", "delete", "kdasync0"), check=False, capture_output=True)
         _run("ip", "netns", "delete", NAMESPACE)
 
 
