@@ -33,13 +33,18 @@ class Left:
         return f"{self.what}: {getattr(self.error, 'why', '') or self.error}"
 
 
+async def remove_member(connection: Connection, container: Container, *, bus: Bus, cluster: str) -> None:
+    """Remove one container with its volumes, and tell of it."""
+    began = bus.elapsed_s()
+    await remove_container(connection, container)
+    bus.emit(NodeRemoved(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - began))
+
+
 async def remove_containers(connection: Connection, containers: Sequence[Container], *, bus: Bus, cluster: str) -> list[Left]:
     """Remove containers with their volumes, concurrently; those that stay."""
 
     async def remove(container: Container) -> None:
-        began = bus.elapsed_s()
-        await remove_container(connection, container)
-        bus.emit(NodeRemoved(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - began))
+        await remove_member(connection, container, bus=bus, cluster=cluster)
 
     return [Left(container.subject, error) for container, error in await together(containers, remove)]
 

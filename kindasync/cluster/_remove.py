@@ -9,7 +9,7 @@ import anyio
 
 from kindasync import events
 from kindasync.cluster._balance import balancer_among, is_ours, rebalance
-from kindasync.cluster._frozen_pods import remove_container
+from kindasync.cluster._delete import remove_member
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, role_of
 from kindasync.cluster._network import network_name
@@ -101,7 +101,7 @@ def withdrawal(
             ("remove its etcd member", partial(_leave_etcd, run, name, tuple(addresses), others)),
         ]
     if container:
-        steps.append(("remove its container", partial(_remove_container, run, container)))
+        steps.append(("remove its container", partial(remove_member, run.connection, container, bus=run.bus, cluster=run.cluster)))
     return [
         *((f"{what}: node {name}", act) for what, act in steps),
         (f"remove its objects: node {name}", partial(_remove_objects, api, name)),
@@ -128,12 +128,6 @@ async def _leave_etcd(run: Run, name: str, addresses: Sequence[str], others: Seq
                     last = error
             await anyio.sleep(_LEAVE_ETCD_AGAIN_S)
     raise NotReady(f"etcd to let its member on node {name} go", last.output_tail if last else "no answer", after_s=LEAVE_ETCD_S) from last
-
-
-async def _remove_container(run: Run, container: Container) -> None:
-    began = run.bus.elapsed_s()
-    await remove_container(run.connection, container)
-    run.emit(events.NodeRemoved, node=container.name, since=began)
 
 
 async def _remove_objects(api: ClusterApi, name: str) -> None:
