@@ -228,6 +228,7 @@ async def _objects_are_whole(api: ClusterApi) -> None:
 
 
 async def _wait_pods_made(api: ClusterApi, path: str) -> None:
+    """Wait until each of the workloads at `path` has its pods, ready or not."""
     async with aclosing(api.observe(path)) as seen:
         async for workloads in seen:
             if all(map(pods_made, workloads)):

@@ -12,7 +12,6 @@ import anyio
 
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL
 from kindasync.docker import Connection
-from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import (
     Container,
     ContainerSpec,
@@ -26,6 +25,7 @@ from kindasync.errors import EngineError
 
 FREEZER = "/sys/fs/cgroup/freezer"  # on the Engine's host
 THAW_S = 20.0
+CLEANUP_S = 30.0
 
 
 async def remove_container(connection: Connection, container: Container) -> None:
@@ -50,4 +50,5 @@ async def _thaw(connection: Connection, container: Container) -> None:
             with anyio.move_on_after(THAW_S):
                 await container_wait(connection, helper)
         finally:
-            await carried_through(partial(container_remove, connection, helper))
+            with anyio.move_on_after(CLEANUP_S, shield=True):
+                await container_remove(connection, helper)
