@@ -101,8 +101,7 @@ async def _node(cluster: str, name: str | None) -> Node:
 
 
 async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | None = None, reads: bool, has_terminal: bool) -> int:
-    """Run a program until it ends; its exit code. Over TLS it has no terminal: its input could not end."""
-    has_terminal = has_terminal and not node.engine.endpoint.tls
+    """Run a program until it ends; its exit code."""
     with _terminal.raw() if has_terminal else nullcontext():
         result = await node.exec(
             argv,

@@ -66,17 +66,10 @@ async def container_exec(
     a program may end without having read all of it.
     Shape: `on_output` gets each piece of output as it comes, of stderr too, unless `on_error` gets those: then nothing is kept for the
     result. With `sizes` the program has a terminal: all output is one stream, the input's end is what is typed (Ctrl-D). A program that is not there is exit code 126 or 127, with the Engine's words as output.
-    Raises: NotFound; Conflict if the container does not run; EngineError for stdin over TLS, where there is no half-close
-    (put a file instead; nothing is run); StreamFailed; ConnectionLost; what `stdin` raises.
+    Raises: NotFound; Conflict if the container does not run; StreamFailed; ConnectionLost; what `stdin` raises.
     Cancellation: ends the waiting; the Engine has no way to stop an exec, and the program runs on.
     """
     subject = f"container {container}"
-    if (stdin is not None or sizes is not None) and connection.engine.endpoint.tls:
-        raise EngineError(
-            f"cannot give a program in {subject} its input over TLS",
-            why="a TLS connection has no way to end one direction only",
-            hint="put the input into the container as a file",
-        )
     create = {
         "AttachStdin": stdin is not None or sizes is not None,
         "AttachStdout": True,

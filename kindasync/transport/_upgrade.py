@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream
 
 from kindasync.errors import ConnectionLost
 from kindasync.transport._endpoint import Endpoint
 from kindasync.transport._http import CONNECT_S, Reply, Request, unreachable
+from kindasync.transport._tls import TlsStream, context
 
 MAX_HEADER_BYTES = 64 * 1024
 ANSWER_S = 60.0
@@ -24,7 +25,7 @@ _CHUNK_BYTES = 64 * 1024
 class Upgraded:
     """The raw bytes after an upgrade."""
 
-    def __init__(self, endpoint: Endpoint, stream: SocketStream, leftover: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, stream: ByteStream, leftover: bytes) -> None:
         self._endpoint = endpoint
         self._stream = stream
         self._leftover = leftover
@@ -71,12 +72,11 @@ class Upgraded:
 async def upgrade(endpoint: Endpoint, request: Request) -> AsyncIterator[Upgraded | Reply]:
     """Send `request` with an offer to upgrade. Yields the raw connection after 101 (or 200, as older Engines say), else the Reply that refuses.
 
-    Not over TLS, where one direction cannot be ended alone.
     Raises: EngineUnreachable; ConnectionLost. Cancellation, or leaving the context: closes the connection.
     """
     assert isinstance(request.body, bytes)
-    assert endpoint.tls is None
-    async with await _connect(endpoint) as stream:
+    async with await _connect(endpoint) as transport:
+        stream = await _secured(transport, endpoint)
         lines = [f"{request.method} {request.target} HTTP/1.1", "Host: docker", "Connection: Upgrade", "Upgrade: tcp"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         lines += [f"Content-Length: {len(request.body)}", "", ""]
@@ -93,17 +93,34 @@ async def upgrade(endpoint: Endpoint, request: Request) -> AsyncIterator[Upgrade
             yield Reply(status=status, headers=headers, body=await _read_body(headers, stream, leftover))
 
 
-async def _connect(endpoint: Endpoint) -> SocketStream:
+async def _connect(endpoint: Endpoint) -> ByteStream:
+    with _connecting(endpoint):
+        if endpoint.socket_path:
+            return await anyio.connect_unix(endpoint.socket_path)
+        return await anyio.connect_tcp(endpoint.host, endpoint.port)
+
+
+async def _secured(transport: ByteStream, endpoint: Endpoint) -> ByteStream:
+    """TLS over `transport` where the endpoint wants it."""
+    tls = context(endpoint)
+    if tls is None:
+        return transport
+    stream = TlsStream(transport, tls, server_hostname=endpoint.host)
+    with _connecting(endpoint):
+        await stream.handshake()
+    return stream
+
+
+@contextmanager
+def _connecting(endpoint: Endpoint) -> Iterator[None]:
     try:
         with anyio.fail_after(CONNECT_S):
-            if endpoint.socket_path:
-                return await anyio.connect_unix(endpoint.socket_path)
-            return await anyio.connect_tcp(endpoint.host, endpoint.port)
-    except OSError as error:  # TimeoutError is one
+            yield
+    except (OSError, anyio.BrokenResourceError) as error:  # TimeoutError and ssl.SSLError are OSErrors
         raise unreachable(endpoint, error.__cause__ if isinstance(error.__cause__, OSError) else error) from error
 
 
-async def _read_head(endpoint: Endpoint, stream: SocketStream) -> tuple[int, dict[str, str], bytes]:
+async def _read_head(endpoint: Endpoint, stream: ByteStream) -> tuple[int, dict[str, str], bytes]:
     """Status, headers, and what came after them."""
     buffered = b""
     while b"\r\n\r\n" not in buffered:
@@ -122,7 +139,7 @@ async def _read_head(endpoint: Endpoint, stream: SocketStream) -> tuple[int, dic
     return int(status[:3]), {name.strip().title(): value.strip() for name, _, value in (line.partition(":") for line in lines)}, leftover
 
 
-async def _read_body(headers: dict[str, str], stream: SocketStream, leftover: bytes) -> bytes:
+async def _read_body(headers: dict[str, str], stream: ByteStream, leftover: bytes) -> bytes:
     """The body of a refusal, as far as it comes. Without a length: what comes until the connection ends, or nothing more does."""
     body = leftover
     length = headers.get("Content-Length", "")

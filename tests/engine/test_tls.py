@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 from kindasync.docker import Engine
 from kindasync.docker.execs import container_exec
 from kindasync.docker.system import system_info
-from kindasync.errors import ConnectionLost, EngineError, EngineUnreachable
+from kindasync.errors import ConnectionLost, EngineUnreachable, one_error
 from kindasync.testing import FakeEngine
 from kindasync.testing._api_server import CERTIFICATE as FOREIGN
 from kindasync.transport import Endpoint, TlsFiles
-from kindasync.transport._tls import context
+from kindasync.transport._http import Reply, Request
+from kindasync.transport._tls import TlsStream, context
+from kindasync.transport._upgrade import upgrade
 from tests.engine.certificates import files_in, server_context
+from tests.engine.lab import Lab
 from tests.engine.relay import Relay, tcp_relay
 
 pytestmark = pytest.mark.anyio
@@ -127,11 +132,115 @@ def test_files_that_cannot_be_used(files: TlsFiles, broken: str, content: str | 
     assert "DOCKER_CERT_PATH" in refused.value.hint
 
 
-async def test_a_program_gets_no_input_over_tls(fake: FakeEngine, relay: Relay, files: TlsFiles) -> None:
-    """One direction cannot be ended alone there; it is refused before anything is run."""
-    async with Engine(Endpoint(host="localhost", port=relay.port, tls=files)).connect() as connection:
-        with pytest.raises(EngineError, match="its input over TLS") as refused:
-            await container_exec(connection, "any", ["cat"], stdin=b"x")
+# -- upgraded connections
 
-    assert "as a file" in refused.value.hint
-    assert fake.requests_of("ContainerExec") == []
+
+@asynccontextmanager
+async def served(handler: Callable[[TlsStream], Awaitable[None]], directory: Path) -> AsyncIterator[int]:
+    """The port where `handler` gets each connection."""
+
+    async def serve(transport: SocketStream) -> None:
+        async with transport:
+            stream = TlsStream(transport, server_context(directory), server_side=True)
+            with suppress(ssl.SSLError, anyio.BrokenResourceError):
+                await stream.handshake()
+                await handler(stream)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    with one_error():
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, serve)
+            yield listener.extra(SocketAttribute.local_port)
+            tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def lab(files: TlsFiles, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Lab]:
+    """A fake behind TLS, where the end of one direction is handed on alone, as dockerd does it."""
+
+    async def hand_on(here: TlsStream) -> None:
+        async with await anyio.connect_unix(fake.url.removeprefix("unix://")) as there, anyio.create_task_group() as directions:
+            directions.start_soon(pump, here, there)
+            directions.start_soon(pump, there, here)
+
+    with FakeEngine() as fake:
+        async with served(hand_on, tmp_path) as port, Engine(Endpoint(host="localhost", port=port, tls=files)).connect() as connection:
+            yield Lab(connection, fake, "docker-26")
+
+
+async def pump(source: ByteStream, sink: ByteStream) -> None:
+    with suppress(anyio.BrokenResourceError):
+        async for data in source:
+            await sink.send(data)
+        await sink.send_eof()
+
+
+@pytest.mark.parametrize("data", [b"", b"in\0\xff", bytes(range(256)) * 40_000], ids=["none", "some", "much"])
+async def test_the_input_of_a_program_ends_where_it_ends(lab: Lab, data: bytes) -> None:
+    """And its output still comes: each direction of a TLS connection ends alone."""
+    container = await lab.running()
+
+    with anyio.fail_after(20):
+        result = await container_exec(lab.connection, container.id, ["cat"], stdin=data)
+
+    assert (result.exit_code, result.stdout) == (0, data)
+
+
+async def answer(handler: Callable[[TlsStream], Awaitable[None]], files: TlsFiles, directory: Path) -> bytes:
+    """What comes, when the whole request has been sent before most of it is read."""
+    async with served(handler, directory) as port:
+        tls = context(Endpoint(host="localhost", port=port, tls=files))
+        assert tls is not None
+        with anyio.fail_after(10):
+            async with await anyio.connect_tcp("127.0.0.1", port) as transport:
+                stream = TlsStream(transport, tls, server_hostname="localhost")
+                await stream.handshake()
+                received = await stream.receive(1)
+                await stream.send(b"request")
+                await stream.send_eof()
+                async for data in stream:
+                    received += data
+                return received
+
+
+async def test_what_came_before_our_end_is_not_lost(files: TlsFiles, tmp_path: Path) -> None:
+    """Nobody has read it yet then."""
+    before = bytes(range(256)) * 1000
+
+    async def handler(stream: TlsStream) -> None:
+        await stream.send(before)
+        request = b"".join([data async for data in stream])
+        await stream.send(b"answer to " + request)
+        await stream.send_eof()
+
+    assert await answer(handler, files, tmp_path) == before + b"answer to request"
+
+
+async def test_an_end_that_was_not_said_is_none(files: TlsFiles, tmp_path: Path) -> None:
+    """Somebody in between can have cut off the rest."""
+
+    async def handler(stream: TlsStream) -> None:
+        await stream.send(b"the first half")
+        assert [data async for data in stream] == [b"request"]
+
+    with pytest.raises(anyio.BrokenResourceError):
+        await answer(handler, files, tmp_path)
+
+
+@pytest.mark.parametrize("authority", ["theirs", "another"])
+async def test_whom_an_upgrade_speaks_to(relay: Relay, files: TlsFiles, tmp_path: Path, authority: str) -> None:
+    """The Engine of ca.pem, as all other requests."""
+    (tmp_path / "another.pem").write_text(FOREIGN)
+    tls = files if authority == "theirs" else replace(files, ca=tmp_path / "another.pem")
+    request = Request(method="POST", path="/exec/1/start", body=b"{}")
+
+    if authority == "theirs":
+        async with upgrade(Endpoint(host="localhost", port=relay.port, tls=tls), request) as reply:
+            assert isinstance(reply, Reply)
+            assert reply.status == 404
+    else:
+        with pytest.raises(EngineUnreachable, match="localhost") as refused:
+            async with upgrade(Endpoint(host="localhost", port=relay.port, tls=tls), request):
+                pass
+        assert "CERTIFICATE_VERIFY_FAILED" in refused.value.why
+        assert "DOCKER_CERT_PATH" in refused.value.hint
