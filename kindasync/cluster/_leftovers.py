@@ -62,7 +62,7 @@ def abandoned(container: Container, seen: Seen) -> str:
     match seen.fates.get(owner, Fate.UNKNOWN):
         case Fate.ENDED:
             host, *_, pid, _ = owner.split("/")
-            return f"process {pid} on {host}, which made it, has ended"
+            return f"process {pid} on {host.partition('+')[0]}, which made it, has ended"
         case Fate.UNKNOWN if seen.older_than_s is not None and age_s > seen.older_than_s:
             return f"it was never finished, and is {age_s / _HOUR_S:.1f} h old"
     return ""

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 
 
@@ -18,12 +19,12 @@ class Fate(StrEnum):
 
 
 def owner(pid: int | None = None) -> str:
-    """`host/boot/namespace/pid/start` of this process, or of another one here; empty if there is none. What is not to be had (no /proc) is empty."""
+    """`host+machine/boot/namespace/pid/start` of this process, or of another one here; empty if there is none. What is not to be had (no /proc) is empty."""
     pid = os.getpid() if pid is None else pid
     start = _start(pid)
     if start is None:
         return ""
-    return "/".join((socket.gethostname(), _read(Path("/proc/sys/kernel/random/boot_id")), _namespace(), str(pid), start))
+    return "/".join((_host(), _read(Path("/proc/sys/kernel/random/boot_id")), _namespace(), str(pid), start))
 
 
 def has_ended(name: str) -> bool:
@@ -67,6 +68,13 @@ def _start(pid: int) -> str | None:
     if fields[:1] in (["Z"], ["X"]):
         return None
     return fields[19] if len(fields) > 19 else ""
+
+
+def _host() -> str:
+    """Its name, which others may have, too, and what tells it from those. The machine's ID itself is nobody's business (machine-id(5))."""
+    machine = _read(Path("/etc/machine-id"))
+    digest = sha256(f"kindasync {machine}".encode()).hexdigest()[:8] if machine else ""
+    return f"{socket.gethostname()}+{digest}"
 
 
 def _namespace() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,7 @@ HERE = "host/boot-2/ns/1/10"
         ("host/boot-2/ns/42/700", "host/boot-2/ns/42/", Fate.LIVES),  # another user's, who hides it
         ("elsewhere/boot-3/ns/42/700", "", Fate.UNKNOWN),  # on another machine
         ("elsewhere/boot-3/ns/42/700", "host/boot-2/ns/42/700", Fate.UNKNOWN),
+        ("host+cafe/boot-3/ns/42/700", "", Fate.UNKNOWN),  # on one of the same name
         ("host/boot-2/other/42/700", "", Fate.UNKNOWN),  # in a container
     ],
 )
@@ -36,6 +39,25 @@ def test_what_has_become_of_a_process(then: str, now: str, expected: Fate) -> No
 def test_without_proc(now: str, expected: Fate) -> None:
     """One of its number is taken for the same."""
     assert fate("host///42/", now, here="host///1/") is expected
+
+
+def test_machines_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has an ID besides, and that is not shown as it is."""
+    ids = {"one": "0123456789abcdef0123456789abcdef\n", "other": "ffffffffffffffffffffffffffffffff\n"}
+    names = []
+    for machine in ids.values():
+        with monkeypatch.context() as there:
+            there.setattr(Path, "read_text", _other_machine_id(machine))
+            names.append(owner())
+
+    assert not [name for name in names if any(machine.strip() in name for machine in ids.values())]
+    assert len({name.split("/")[0] for name in names}) == 2
+    assert len({name.split("/", 1)[1] for name in names}) == 1
+
+
+def _other_machine_id(content: str) -> Callable[[Path], str]:
+    read_text = Path.read_text
+    return lambda path: content if path == Path("/etc/machine-id") else read_text(path)
 
 
 def test_processes_of_this_machine() -> None:
