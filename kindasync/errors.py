@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -286,6 +287,44 @@ class NotReady(ClusterError):
     def add_evidence(self, text: str) -> None:
         """Show `text`, such as the log of what was waited for, with the error."""
         self.evidence = redacted(text)
+
+
+class ApiRefused(ClusterError):
+    """The cluster's API server refused a request.
+
+    Shape: `status` of HTTP; `reason`, that of the Status object, such as "NotFound"; its message is in `why`.
+    Try: what `why` says; for objects, `kindasync kubectl explain KIND`.
+    Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/.
+    """
+
+    def __init__(self, method: str, path: str, status: int, body: str) -> None:
+        try:
+            document = json.loads(body)
+            message, self.reason = str(document.get("message", body)), str(document.get("reason", ""))
+        except (ValueError, AttributeError):
+            message, self.reason = body, ""
+        super().__init__(f"the API server refused {method} {path}", why=f"{status} {self.reason}: {message}")
+        self.status = status
+
+
+class ApiUnreachable(ClusterError):
+    """No connection to the cluster's API server could be made, or it was lost.
+
+    Try: `kindasync get nodes`: is the cluster stopped, or restarting? A remote Engine's host has to let the API server's port through.
+    """
+
+
+class KindUnknown(ClusterError):
+    """The cluster's API server serves no such kind of objects.
+
+    Try: the plural's spelling, with its group: "widgets.example.com"; or apply the kind's CustomResourceDefinition first.
+    """
+
+    def __init__(self, kind: str, api_version: str = "") -> None:
+        super().__init__(
+            f'the cluster knows no kind "{kind}"' + (f" in {api_version}" if api_version else ""),
+            hint="is its CustomResourceDefinition there?",
+        )
 
 
 class LeftBehind(ClusterError):

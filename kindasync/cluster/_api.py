@@ -18,7 +18,7 @@ import anyio
 
 from kindasync.cluster._discovery import Called, Resource, root
 from kindasync.docker._engine import answered
-from kindasync.errors import ClusterError, NotReady, one_error
+from kindasync.errors import ApiRefused, ApiUnreachable, KindUnknown, NotReady, one_error
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -28,38 +28,11 @@ CONNECT_S = 5.0
 Answer = TypeVar("Answer")
 
 
-class ApiRefused(ClusterError):
-    """The API server refused a request. Shape: `status` of HTTP, `reason` and `message` of the Status object."""
-
-    def __init__(self, method: str, path: str, status: int, body: str) -> None:
-        try:
-            document = json.loads(body)
-            message, self.reason = str(document.get("message", body)), str(document.get("reason", ""))
-        except (ValueError, AttributeError):
-            message, self.reason = body, ""
-        super().__init__(f"the API server refused {method} {path}", why=f"{status} {self.reason}: {message}")
-        self.status = status
-
-    @property
-    def passes(self) -> bool:
-        """Whether the same may be taken a moment later: the API server is starting, has too much to do, or someone else was faster."""
-        if self.status == 422 and "failed to allocate" in self.why:  # of a Service: its addresses are not known yet after a start
-            return True
-        return (self.status in (409, 429) or self.status >= 500) and self.reason != "AlreadyExists"
-
-
-class ApiUnreachable(ClusterError):
-    """No connection to the API server could be made, or it was lost."""
-
-
-class KindUnknown(ClusterError):
-    """The API server serves no such kind of objects."""
-
-    def __init__(self, kind: str, api_version: str = "") -> None:
-        super().__init__(
-            f'the cluster knows no kind "{kind}"' + (f" in {api_version}" if api_version else ""),
-            hint="is its CustomResourceDefinition there?",
-        )
+def passes(error: ApiRefused) -> bool:
+    """Whether the same may be taken a moment later: the API server is starting, has too much to do, or someone else was faster."""
+    if error.status == 422 and "failed to allocate" in error.why:  # of a Service: its addresses are not known yet after a start
+        return True
+    return (error.status in (409, 429) or error.status >= 500) and error.reason != "AlreadyExists"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +110,7 @@ class ClusterApi:
             except ApiUnreachable:
                 pass
             except ApiRefused as error:
-                if not error.passes and error.status not in passing:
+                if not passes(error) and error.status not in passing:
                     raise
             await anyio.sleep(RETRY_S)
 

@@ -15,10 +15,10 @@ import yaml
 
 from kindasync import go_yaml
 from kindasync.cluster import _api
-from kindasync.cluster._api import ApiRefused, ApiUnreachable, ClusterApi, KindUnknown
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._discovery import DEFINITIONS, Resource
 from kindasync.cluster._readiness import condition_of
-from kindasync.errors import ClusterError, NotReady, StepFailed
+from kindasync.errors import ApiRefused, ApiUnreachable, ClusterError, KindUnknown, NotReady, StepFailed
 
 FIELD_MANAGER = "kindasync"
 UNEXPLAINED = 3
@@ -142,7 +142,7 @@ class _Application:
                 pass
             except ApiRefused as error:
                 unexplained += not error.reason
-                if not error.passes or unexplained == UNEXPLAINED:
+                if not _api.passes(error) or unexplained == UNEXPLAINED:
                     raise
             await anyio.sleep(_api.RETRY_S)
 

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
-from kindasync.cluster._api import ApiRefused, ApiUnreachable, ClusterApi, unreachable
+from kindasync.cluster._api import ClusterApi, unreachable
+from kindasync.errors import ApiRefused, ApiUnreachable
 
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 PIECE_BYTES = 64 * 1024

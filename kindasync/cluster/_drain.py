@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 
 from kindasync import events
-from kindasync.cluster._api import ApiRefused, ClusterApi
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._run import Run
-from kindasync.errors import ClusterError, NotReady
+from kindasync.errors import ApiRefused, ClusterError, NotReady
 
 EVICT_AGAIN_S = 0.5
 FORCE = "--force removes the node all the same (in Python: force=True)"

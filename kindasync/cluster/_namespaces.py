@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 
-from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
-from kindasync.errors import NotReady
+from kindasync.cluster._api import ClusterApi, api_client
+from kindasync.errors import ApiRefused, NotReady
 
 SERVICE_ACCOUNT_S = 30.0
 

@@ -13,12 +13,12 @@ from urllib.parse import urlencode
 
 import anyio
 
-from kindasync.cluster._api import ApiUnreachable, ClusterApi
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._channels import V4, V5, Channels, open_channels
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._pods import pod_of
 from kindasync.docker.execs import ExecResult, pieces
-from kindasync.errors import ClusterError, ExecFailed, one_error
+from kindasync.errors import ApiUnreachable, ClusterError, ExecFailed, one_error
 from kindasync.transport._source import end
 
 _STDIN, _STDOUT, _STDERR, _STATUS = 0, 1, 2, 3

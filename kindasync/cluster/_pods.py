@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from kindasync.cluster._api import ClusterApi, KindUnknown
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._conditions import state_of
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._readiness import condition_of
-from kindasync.errors import ClusterError
+from kindasync.errors import ClusterError, KindUnknown
 
 Object = Mapping[str, Any]
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"

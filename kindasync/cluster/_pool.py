@@ -193,7 +193,7 @@ async def _run(connection: Connection, container: Container, argv: Sequence[str]
 
 async def _leader(api: Any) -> str:
     """The node whose controller-manager leads; empty: none is elected, as there is one control plane."""
-    from kindasync.cluster._api import ApiRefused
+    from kindasync.errors import ApiRefused
 
     try:
         lease = await api.insist("GET", LEADER)

@@ -15,12 +15,12 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 import anyio
 
 from kindasync import events
-from kindasync.cluster._api import ApiUnreachable, ClusterApi
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._channels import PIECE_BYTES, V4, Channels, open_channels
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._hosted import hosted
 from kindasync.cluster._pods import pod_of
-from kindasync.errors import ClusterError, KindasyncError, one_error
+from kindasync.errors import ApiUnreachable, ClusterError, KindasyncError, one_error
 from kindasync.events import Bus, Callback
 
 LINGER_S = 10.0

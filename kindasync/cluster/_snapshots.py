@@ -168,7 +168,8 @@ async def _wait_forgotten(kubeconfig: Mapping[str, Any], killed: Mapping[str, Se
 
 async def _wait_node_forgets(api: ClusterApi, node: str, uids: set[str]) -> None:
     """Nothing tells: its kubelet is asked every RETRY_S. No timeout: the caller has one."""
-    from kindasync.cluster._api import RETRY_S, ApiRefused
+    from kindasync.cluster._api import RETRY_S
+    from kindasync.errors import ApiRefused
 
     with suppress(ApiRefused):  # its Node is gone
         while True:
@@ -235,7 +236,7 @@ async def _wait_usable(kubeconfig: Mapping[str, Any], cluster: str, nodes: Seque
 
 async def _wait_served(api: ClusterApi, definition: str) -> None:
     """Wait until the objects of a CustomResourceDefinition are served; nothing if it is one that is gone. No timeout: the caller has one."""
-    from kindasync.cluster._api import ApiRefused
+    from kindasync.errors import ApiRefused
 
     try:
         spec = (await api.insist("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}"))["spec"]

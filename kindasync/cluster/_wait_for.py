@@ -9,12 +9,12 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
-from kindasync.cluster._api import ApiRefused, ApiUnreachable, ClusterApi, KindUnknown
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._conditions import Condition, state_of
 from kindasync.cluster._discovery import DEFINITIONS, Reference, Resource
 from kindasync.cluster._pods import selector_of
 from kindasync.cluster._readiness import condition_of
-from kindasync.errors import NotReady
+from kindasync.errors import ApiRefused, ApiUnreachable, KindUnknown, NotReady
 
 EXPLAIN_S = 5.0
 Objects = list[dict[str, Any]]

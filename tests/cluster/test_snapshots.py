@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kindasync import Cluster
-from kindasync.cluster._api import ApiRefused, ClusterApi, api_client
-from kindasync.errors import ClusterError
+from kindasync.cluster._api import ClusterApi, api_client
+from kindasync.errors import ApiRefused, ClusterError
 from tests.cluster.conftest import BUSYBOX
 
 NODES = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [{"role": "control-plane"}, {"role": "worker"}]}

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from kindasync import errors
-from kindasync.cluster._api import ApiRefused, ApiUnreachable, KindUnknown
 from kindasync.errors import (
     AlreadyExists,
     ApiError,
+    ApiRefused,
+    ApiUnreachable,
     BootFailed,
     BuildFailed,
     ClusterError,
@@ -30,6 +31,7 @@ from kindasync.errors import (
     ExecFailed,
     ImageUnusable,
     KindasyncError,
+    KindUnknown,
     LeftBehind,
     NodeError,
     NotFound,
@@ -58,6 +60,9 @@ TREE = {
             "PoolEmpty": {},
             "StepFailed": {},
             "NotReady": {},
+            "ApiRefused": {},
+            "ApiUnreachable": {},
+            "KindUnknown": {},
             "LeftBehind": {},
         },
         "BuildFailed": {},

@@ -10,11 +10,11 @@ import anyio
 import pytest
 from aiohttp import web
 
-from kindasync.cluster._api import ApiRefused, ClusterApi
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._pod_exec import exit_code_of, pod_exec
 from kindasync.docker.execs import ExecResult
-from kindasync.errors import ClusterError, ExecFailed
+from kindasync.errors import ApiRefused, ClusterError, ExecFailed
 from tests.unit.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.anyio

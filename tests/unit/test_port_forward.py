@@ -13,11 +13,11 @@ from aiohttp import web
 
 from kindasync import events
 from kindasync.cluster import _port_forward
-from kindasync.cluster._api import ApiRefused, ClusterApi, KindUnknown
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._pods import pod_of
 from kindasync.cluster._port_forward import port_forward
-from kindasync.errors import ClusterError
+from kindasync.errors import ApiRefused, ClusterError, KindUnknown
 from tests.unit.kubernetes import Kubernetes
 from tests.unit.recording import Recording
 

@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from kindasync import Cluster, NotReady
-from kindasync.cluster._api import ApiRefused, ClusterApi, KindUnknown
+from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._conditions import parse
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._wait_for import wait_for
-from kindasync.errors import ClusterError
+from kindasync.errors import ApiRefused, ClusterError, KindUnknown
 from kindasync.testing import FakeEngine
 from tests.unit.kubernetes import Kubernetes, definition
 
