@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any
 
@@ -217,22 +217,26 @@ async def _create_objects(run: Run, api: ClusterApi, first: Provisioned, name: s
 
 async def _objects_are_whole(api: ClusterApi) -> None:
     """Wait until all have what the controller-manager makes for them: a restore would remove what was made after the snapshot, and it would come again."""
-    namespaces = (await api.insist("GET", "/api/v1/namespaces"))["items"]
+    namespaces = {each["metadata"]["name"] for each in (await api.insist("GET", "/api/v1/namespaces"))["items"]}
+
+    def in_each(objects: Sequence[Mapping[str, Any]]) -> bool:
+        return namespaces <= {each["metadata"]["namespace"] for each in objects}
+
+    def have_pods(workloads: Sequence[Mapping[str, Any]]) -> bool:
+        return all(map(pods_made, workloads))
+
+    async def wait(path: str, is_whole: Callable[[Sequence[Mapping[str, Any]]], bool], name: str = "") -> None:
+        selector = f"fieldSelector=metadata.name%3D{name}" if name else ""
+        async with aclosing(api.observe(path, selector=selector)) as states:
+            async for objects in states:
+                if is_whole(objects):
+                    return
+
     async with anyio.create_task_group() as tasks:
-        for namespace in namespaces:
-            path = f"/api/v1/namespaces/{namespace['metadata']['name']}"
-            tasks.start_soon(api.wait_there, f"{path}/serviceaccounts", "default")
-            tasks.start_soon(api.wait_there, f"{path}/configmaps", "kube-root-ca.crt")
-        for workloads in ("deployments", "daemonsets"):
-            tasks.start_soon(_wait_pods_made, api, f"/apis/apps/v1/{workloads}")
-
-
-async def _wait_pods_made(api: ClusterApi, path: str) -> None:
-    """Wait until each of the workloads at `path` has its pods, ready or not."""
-    async with aclosing(api.observe(path)) as seen:
-        async for workloads in seen:
-            if all(map(pods_made, workloads)):
-                return
+        tasks.start_soon(wait, "/api/v1/serviceaccounts", in_each, "default")
+        tasks.start_soon(wait, "/api/v1/configmaps", in_each, "kube-root-ca.crt")
+        tasks.start_soon(wait, "/apis/apps/v1/deployments", have_pods)
+        tasks.start_soon(wait, "/apis/apps/v1/daemonsets", have_pods)
 
 
 async def _include_in_load_balancers(api: ClusterApi, name: str) -> None:

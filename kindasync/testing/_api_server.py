@@ -126,12 +126,8 @@ class FakeApiServer:
             return Answer.of_json({"groups": []})
         if method == "GET" and path == "/apis/apps/v1/deployments":  # a moment too early for its pods
             return Answer.of_json({"kind": "DeploymentList", "items": [{**each, "status": {}} for each in self._observed(path)]})
-        if method == "GET" and path.endswith(("/deployments", "/daemonsets")):
-            return Answer.of_json({"items": self._observed(path)})
-        if method == "GET" and path == "/api/v1/namespaces":
-            return Answer.of_json({"metadata": {"resourceVersion": str(len(self.objects) + 1)}, "items": []})
-        if method == "GET" and path == "/api/v1/nodes":
-            return Answer.of_json({"items": self._observed(path)})
+        if method == "GET" and path.endswith(("/deployments", "/daemonsets", "/serviceaccounts", "/configmaps", "/namespaces", "/nodes")):
+            return Answer.of_json({"metadata": {"resourceVersion": str(len(self.objects) + 1)}, "items": self._observed(path)})
         if method == "GET" and path == "/api/v1/pods":
             return Answer.of_json(
                 {
@@ -184,8 +180,11 @@ class FakeApiServer:
             return [{"metadata": {"name": name}, "spec": {"renewTime": now}} for name in self._nodes()]
         if path.endswith("/clusterrolebindings"):
             return [{"metadata": {"name": "system:kube-scheduler"}}]
-        if path.endswith("/serviceaccounts"):
+        if path.endswith("/namespaces"):
             return [{"metadata": {"name": "default"}}]
+        if path.endswith(("/serviceaccounts", "/configmaps")):
+            name = "default" if path.endswith("/serviceaccounts") else "kube-root-ca.crt"
+            return [{"metadata": {"name": name, "namespace": "default"}}]
         if path.endswith("/kube-system/deployments") and self._behaviour.has_network:
             return [{"metadata": {"name": "coredns"}, "status": {"conditions": [{"type": "Available", "status": "True"}]}}]
         if path == "/apis/apps/v1/deployments":
