@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +17,7 @@ from kindasync.errors import EngineUnreachable
 from kindasync.testing import FakeEngine, ProgramResult
 from kindasync.transport import parse
 from kindasync.transport._ssh import dial_argv, hold_argv
+from tests.pages import ROOT, blocks
 from tests.unit.leftovers import nothing_left
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +108,18 @@ async def test_input_ends_and_output_goes_on(fake: FakeEngine, calls: Path) -> N
         result = await container_exec(connection, container, ["cat"], stdin=b"x" * 300_000)
 
     assert result.stdout == b"x" * 300_000
+
+
+async def test_two_engines_as_the_page_says(fake: FakeEngine, home: Path, calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of them by ssh; both are the fake."""
+    (text,) = blocks(ROOT / "docs/remote.md", "python")
+    names: dict[str, Any] = {}
+    exec(text.replace("build.example", "localhost").replace("unix:///var/run/docker.sock", fake.url), names)
+
+    await names["work"]()
+
+    assert capsys.readouterr().out == f"ssh://me@localhost {fake.url}\n"
+    assert fake.containers == {}
 
 
 async def test_what_ssh_refuses_is_said(calls: Path) -> None:
