@@ -21,6 +21,7 @@ def problems_of(config: ClusterConfig) -> list[Problem]:
         *name_problems(config.name),
         *_node_count_problems(config),
         *(problem for index, node in enumerate(config.nodes) for problem in _node_problems(node, f"nodes[{index}]")),
+        *_host_port_problems(config),
         *_networking_problems(config.networking),
         *_patch_problems(config),
         *extras_problems(config),
@@ -68,15 +69,8 @@ def _node_problems(node: NodeConfig, path: str) -> Iterator[Problem]:
         for name, value in (("hostPath", mount.host_path), ("containerPath", mount.container_path)):
             if ":" in value:
                 yield Problem(path=f"{below}.{name}", message=f'"{value}" has a colon, which Engines take for the end of a path')
-    seen: list[tuple[PortMapping, str]] = []
     for index, mapping in enumerate(node.extra_port_mappings):
-        below = f"{path}.extraPortMappings[{index}]"
-        yield from _port_problems(mapping, below)
-        for other, other_path in seen:
-            if _clash(mapping, other):
-                message = f"{mapping.host_port}/{mapping.protocol} is what {other_path} has, too, at the same address"
-                yield Problem(path=f"{below}.hostPort", message=message)
-        seen.append((mapping, below))
+        yield from _port_problems(mapping, f"{path}.extraPortMappings[{index}]")
 
 
 def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:
@@ -87,6 +81,27 @@ def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:
         yield Problem(path=f"{path}.hostPort", message=message)
     if mapping.listen_address and not is_address(mapping.listen_address):
         yield Problem(path=f"{path}.listenAddress", message=f'"{mapping.listen_address}" is not an IP address')
+
+
+def _host_port_problems(config: ClusterConfig) -> Iterator[Problem]:
+    """Two that want one port of the Engine's host: of all nodes, of the API server and of the registry."""
+    seen: list[tuple[str, PortMapping]] = []
+    for path, wanted in _host_ports(config):
+        for other_path in [other_path for other_path, other in seen if _clash(wanted, other)][:1]:
+            yield Problem(path=path, message=f"{wanted.host_port}/{wanted.protocol} is what {other_path} is, too, at the same address")
+        seen.append((path, wanted))
+
+
+def _host_ports(config: ClusterConfig) -> Iterator[tuple[str, PortMapping]]:
+    """Each with its path. Those of the API server and of the registry are at a loopback address, unless another one is said."""
+    for node_index, node in enumerate(config.nodes):
+        for index, mapping in enumerate(node.extra_port_mappings):
+            yield f"nodes[{node_index}].extraPortMappings[{index}].hostPort", mapping
+    networking, local = config.networking, config.extras.registries.local
+    address = networking.api_server_address or "127.0.0.1"
+    yield "networking.apiServerPort", PortMapping(container_port=6443, host_port=networking.api_server_port, listen_address=address)
+    if local:
+        yield "registries.local.hostPort", PortMapping(container_port=5000, host_port=local.host_port, listen_address="127.0.0.1")
 
 
 def _clash(one: PortMapping, other: PortMapping) -> bool:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+import yaml
 
 from kindasync.config import (
     ClusterConfig,
@@ -530,9 +531,31 @@ def test_addresses_of_host_ports(mappings: list[Mapping[str, object]], clash: bo
     assert bool(paths(META | {"nodes": [{"extraPortMappings": mappings}]})) is clash
 
 
-def test_a_host_port_in_two_nodes_is_left_to_the_engine() -> None:
-    """As for kind: nodes may be on several Engines one day."""
-    assert problems(META | {"nodes": [{"extraPortMappings": [mapping()]}, {"role": "worker", "extraPortMappings": [mapping()]}]}) == []
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({}, ["nodes[1].extraPortMappings[0].hostPort"]),
+        ({"networking": {"apiServerPort": 8080}}, ["nodes[1].extraPortMappings[0].hostPort", "networking.apiServerPort"]),
+        ({"networking": {"apiServerPort": 8081}}, ["nodes[1].extraPortMappings[0].hostPort"]),
+    ],
+)
+def test_a_host_port_of_a_cluster_twice(others: dict[str, Any], expected: list[str]) -> None:
+    """kind leaves it to the Engine, which refuses the second one when the first is there."""
+    nodes = [{"extraPortMappings": [mapping()]}, {"role": "worker", "extraPortMappings": [mapping()]}]
+
+    assert paths(META | {"nodes": nodes} | others) == expected
+
+
+@pytest.mark.parametrize(("address", "clash"), [("127.0.0.1", True), ("127.0.0.2", False), ("", True)])
+def test_a_host_port_and_those_on_loopback(address: str, clash: bool) -> None:
+    """The API server's and the registry's are there if nothing else is said."""
+    extras = {"apiVersion": "kindasync/v1alpha1", "kind": "ClusterExtras", "registries": {"local": {"hostPort": 5001}}}
+    nodes = [{"extraPortMappings": [mapping(hostPort=port, listenAddress=address) for port in (6443, 5001)]}]
+    config = META | {"nodes": nodes, "networking": {"apiServerPort": 6443}}
+
+    found = paths(yaml.safe_dump_all([config, extras]))
+
+    assert found == (["networking.apiServerPort", "registries.local.hostPort"] if clash else [])
 
 
 def test_ten_mistakes_are_ten_problems() -> None:
