@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from kindasync.cluster._run import Run
 from kindasync.errors import ApiRefused, ClusterError, NotReady
 
 EVICT_AGAIN_S = 0.5
+UNCORDON_S = 10.0
 FORCE = "--force removes the node all the same (in Python: force=True)"
 _MIRROR = "kubernetes.io/config.mirror"
 Pod = Mapping[str, Any]
@@ -23,7 +25,7 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
 
     `force`: pods that nobody makes again go, too, and those that cannot be evicted in time are told, and left to end with the node.
     Raises: ClusterError for pods that nobody makes again, before any is evicted; NotReady with those that are left after
-    `timeout_s`, and why. Pods can be placed on the node again, then.
+    `timeout_s`, and why. Then, and when it is cancelled, pods can be placed on the node again.
     """
     began = run.bus.elapsed_s()
     lost = [_name(pod) for pod in await _evictable(api, node) if is_bare(pod)]
@@ -31,22 +33,33 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
         raise ClusterError(
             f"node {node} has pods that nobody would make again", why=", ".join(lost), hint=f"delete them, or have them go: {FORCE}"
         )
-    await _set_unschedulable(api, node, True)
-    run.emit(events.NodeCordoned, node=node)
-    reasons: dict[str, str] = {}
+    async with _cordoned(api, node):
+        run.emit(events.NodeCordoned, node=node)
+        reasons: dict[str, str] = {}
+        try:
+            with anyio.fail_after(timeout_s):
+                await _evict_all(run, api, node, reasons)
+        except TimeoutError as error:
+            left = "; ".join(f"{pod}: {reason}" for pod, reason in reasons.items())
+            if not force:
+                raise NotReady(
+                    f"the pods of node {node} to leave it", left, after_s=timeout_s, hint=f"a longer --timeout may do; {FORCE}"
+                ) from error
+            run.emit(events.Warned, node=node, message=f"pods that could not be evicted end with the node: {left}")
+        else:
+            run.emit(events.NodeDrained, node=node, since=began)
+
+
+@asynccontextmanager
+async def _cordoned(api: ClusterApi, node: str) -> AsyncIterator[None]:
+    """Have no more pods placed on a node. Where the body fails, or is cancelled, they can be placed again."""
     try:
-        with anyio.fail_after(timeout_s):
-            await _evict_all(run, api, node, reasons)
-    except TimeoutError as error:
-        left = "; ".join(f"{pod}: {reason}" for pod, reason in reasons.items())
-        if not force:
+        await _set_unschedulable(api, node, True)
+        yield
+    except BaseException:
+        with anyio.move_on_after(UNCORDON_S, shield=True), suppress(ClusterError):
             await _set_unschedulable(api, node, False)
-            raise NotReady(
-                f"the pods of node {node} to leave it", left, after_s=timeout_s, hint=f"a longer --timeout may do; {FORCE}"
-            ) from error
-        run.emit(events.Warned, node=node, message=f"pods that could not be evicted end with the node: {left}")
-    else:
-        run.emit(events.NodeDrained, node=node, since=began)
+        raise
 
 
 async def _evict_all(run: Run, api: ClusterApi, node: str, reasons: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 import pytest
 
 from kindasync import Cluster, ClusterNotFound, NotReady
@@ -135,6 +136,37 @@ async def test_a_pod_that_may_not_be_evicted_is_named_when_the_time_is_over(fake
     assert "default/db" in raised.value.last_state
     assert "disruption budget" in raised.value.last_state
     assert WORKER in fake.containers
+    assert fake.api_requests(FIRST).count(f"PATCH /api/v1/nodes/{WORKER}") == 2
+
+
+async def test_a_removal_that_is_broken_off_gives_the_node_back(fake: FakeEngine) -> None:
+    """It takes pods again: here after Ctrl-C, while a pod is still to be evicted."""
+    cluster = await create(fake)
+    fake.node.pods.append(pod("db"))
+    fake.node.kept_pods.add("db")
+
+    async def listen(event: told.Event) -> None:
+        if isinstance(event, told.NodeCordoned):
+            scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await cluster.remove_node(WORKER, on_event=listen)
+
+    assert scope.cancelled_caught
+    assert WORKER in fake.containers
+    assert fake.api_requests(FIRST).count(f"PATCH /api/v1/nodes/{WORKER}") == 2
+
+
+@pytest.mark.parametrize("refused", [403, 422])
+async def test_a_removal_that_fails_gives_the_node_back(fake: FakeEngine, refused: int) -> None:
+    """An eviction that is refused for another reason than a budget, such as by somebody's webhook."""
+    cluster = await create(fake)
+    fake.node.pods.append(pod("db"))
+    fake.node.api_refuses["POST"] = iter([refused])
+
+    with pytest.raises(ClusterError, match="refuses"):
+        await cluster.remove_node(WORKER)
+
     assert fake.api_requests(FIRST).count(f"PATCH /api/v1/nodes/{WORKER}") == 2
 
 
