@@ -177,7 +177,7 @@ async def _configuration(api: ClusterApi) -> Mapping[str, Any]:
 def _networking(networking: Mapping[str, str]) -> Networking:
     """What a node needs to know of the cluster's network."""
     pods, services = networking["podSubnet"], networking["serviceSubnet"]
-    families = {":" in subnet for subnet in services.split(",")}
+    families = {":" in subnet for subnet in f"{pods},{services}".split(",")}  # for dual, either may be one subnet
     family = IPFamily.DUAL if len(families) > 1 else IPFamily.IPV6 if True in families else IPFamily.IPV4
     return Networking(ip_family=family, pod_subnet=pods, service_subnet=services)
 

@@ -377,9 +377,14 @@ async def test_what_could_not_be_removed_is_told(fake: FakeEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("services", "family"),
-    [("10.96.0.0/16", IPFamily.IPV4), ("fd00:10:96::/112", IPFamily.IPV6), ("10.96.0.0/16,fd00:10:96::/112", IPFamily.DUAL)],
+    ("pods", "services", "family"),
+    [
+        ("10.244.0.0/16", "10.96.0.0/16", IPFamily.IPV4),
+        ("fd00:10:244::/56", "fd00:10:96::/112", IPFamily.IPV6),
+        ("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16,fd00:10:96::/112", IPFamily.DUAL),
+        ("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16", IPFamily.DUAL),
+    ],
 )
-def test_address_families_are_those_of_the_services(services: str, family: IPFamily) -> None:
+def test_address_families_are_those_of_pods_and_services(pods: str, services: str, family: IPFamily) -> None:
     """What kubeadm's configuration says of networks."""
-    assert _networking({"podSubnet": "10.244.0.0/16", "serviceSubnet": services}).ip_family is family
+    assert _networking({"podSubnet": pods, "serviceSubnet": services}).ip_family is family
