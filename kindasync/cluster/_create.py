@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,6 +41,11 @@ from kindasync.events import Bus
 from kindasync.node._contract import Contract
 
 ROLLBACK_S = 90.0
+# What the kind program reads from its environment, and what there is here in its place.
+_OF_KIND_ALONE = {
+    "KIND_EXPERIMENTAL_PROVIDER": "DOCKER_HOST, or a docker context, says which Engine it is",
+    "KIND_EXPERIMENTAL_CONTAINERD_SNAPSHOTTER": "containerdConfigPatches can name a snapshotter",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
             facts = await plan_facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
             directory = private_dir(engine.engine_id, run.cluster)
             facts = replace(facts, kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "")
+        _warn_of_host(run, shares_files=bool(facts.kubeconfig_dir))
         plan, container = await start_node(run, config, facts, 0)
         _warn(run, plan)
         kubeconfig = await _assemble(run, plan, container, config, facts, contracts)
@@ -151,6 +158,26 @@ async def _images(run: Run, engine: EngineFacts) -> tuple[ClusterConfig, dict[st
             hint="use an image of kindasync's own: kindasync build node-image makes one",
         )
     return replace(config, nodes=tuple(nodes)), contracts
+
+
+def _warn_of_host(run: Run, *, shares_files: bool) -> None:
+    """Say what of this machine has no effect, or another one than it may seem."""
+    for variable, instead in _OF_KIND_ALONE.items():
+        if os.environ.get(variable, "docker") != "docker":
+            run.emit(events.Warned, message=f"{variable}={os.environ[variable]} has no effect: {instead}")
+    paths = {mount.host_path: None for node in run.request.config.nodes for mount in node.extra_mounts}
+    for path in filter(_is_missing, paths if shares_files else ()):
+        run.emit(events.Warned, message=f"{path}, which extraMounts name, is not there: the Engine makes an empty directory")
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # it cannot be seen from here
+        pass
+    return False
 
 
 def _warn(run: Run, plan: Plan) -> None:

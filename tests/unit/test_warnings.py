@@ -98,6 +98,38 @@ async def test_a_port_that_the_engine_picks_is_not_known_yet(fake: FakeEngine, h
     assert warning.message.startswith("the API server is published on 0.0.0.0: whoever")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "warns"),
+    [
+        ("KIND_EXPERIMENTAL_PROVIDER", "podman", True),
+        ("KIND_EXPERIMENTAL_PROVIDER", "docker", False),  # so it is
+        ("KIND_EXPERIMENTAL_CONTAINERD_SNAPSHOTTER", "native", True),
+    ],
+)
+async def test_what_only_the_kind_program_heeds(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, warns: bool
+) -> None:
+    """A script of its users may set it."""
+    monkeypatch.setenv(variable, value)
+
+    assert [each.message.partition(":")[0] for each in await warned(fake, home)] == [f"{variable}={value} has no effect"] * warns
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_mount_of_what_is_not_there(fake: FakeEngine, home: Path, tmp_path: Path, there: bool) -> None:
+    """A mistyped path would be an empty directory, the Engine's, in the node and on the host."""
+    path = tmp_path / "data"
+    if there:
+        path.mkdir()
+    mounts = [{"hostPath": str(path), "containerPath": "/data"}] * 2
+    seen = Recording()
+
+    await Cluster.create("demo", config=config(workers=0) | {"nodes": [{"extraMounts": mounts}]}, engine=fake.url, on_event=seen.keep)
+
+    expected = f"{path}, which extraMounts name, is not there: the Engine makes an empty directory"
+    assert [each.message for each in seen.of(told.Warned)] == ([] if there else [expected])
+
+
 async def test_each_surprise_is_a_warning_of_its_own(fake: FakeEngine, home: Path) -> None:
     """In a fixed order."""
     first, second = await warned(fake, home, disableDefaultCNI=True, apiServerAddress="0.0.0.0")
