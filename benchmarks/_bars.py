@@ -67,7 +67,13 @@ def bars(records: Sequence[Record]) -> Iterator[Bar]:
     yield from ratio("1+2 delete, to kind's", 0.70, ours(of.delete, "1+2"), kinds(of.delete, "1+2"))
     for shape in ("1+0", "1+2"):
         yield from ratio(f"{shape} client CPU, to kind's", 1.0, ours(of.client_cpu, shape), kinds(of.client_cpu, shape))
+    yield from ratio("image of 300 MB into 1+2, to kind's", 0.50, *(_load(records, program) for program in (OURS, KIND)))
     claims = values(chosen(records, benchmark="claim", shape="1+0", program=OURS), of.api)
     yield from at_most("claim from a pool, API usable", 1.0, "s", median(claims))
     for what, figure, seconds, shape, clusters in KINDS_OWN:
         yield from ratio(f"kind's {what}, to {seconds} s", 1.15, kinds(figure, shape, clusters), seconds)
+
+
+def _load(records: Sequence[Record], program: str) -> float | None:
+    """The median of a program's seconds."""
+    return median(values(chosen(records, benchmark="load", shape="1+2", size_bytes=300_000_000, program=program), of.taken))

@@ -51,6 +51,15 @@ def test_a_run_that_failed_counts_as_such_and_in_no_median() -> None:
     assert "| kindasync | 2 | 1 | 40.00 (40.00) |" in report(records, None)
 
 
+def test_loads_of_one_size_are_compared() -> None:
+    one = {"benchmark": "load", "shape": "1+2", "warm_up": False, "error": "", "size_bytes": 300_000_000}
+    records = [one | {"program": program, "taken_s": taken} for program, taken in (("kindasync", 8.0), ("kind", 20.0))]
+
+    (bar,) = bars([*records, records[0] | {"size_bytes": 1, "taken_s": 0.1}])
+
+    assert (bar.figure, bar.limit) == (0.4, 0.5)
+
+
 def test_seconds_are_compared_with_what_all_cores_would_take() -> None:
     """Twelve core-seconds are six seconds of two cores; nine is half as much again."""
     (bar,) = [
