@@ -56,7 +56,16 @@ def go(session: nox.Session) -> None:
     environment = {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}  # as in build-program, whose results are kept
     session.chdir(directory)
     session.run(
-        "go", "test", f"-modfile={directory}/go.mod", "./await", "./roles", "./snapshot", *session.posargs, env=environment, external=True
+        "go",
+        "test",
+        f"-modfile={directory}/go.mod",
+        "./await",
+        "./roles",
+        "./snapshot",
+        "./untranslated",
+        *session.posargs,
+        env=environment,
+        external=True,
     )
 
 

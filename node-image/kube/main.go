@@ -49,6 +49,7 @@ import (
 	"kindasync.dev/node-image/kube/podnetwork"
 	"kindasync.dev/node-image/kube/roles"
 	"kindasync.dev/node-image/kube/snapshot"
+	_ "kindasync.dev/node-image/kube/untranslated"
 )
 
 // corednsPlugins is the order in which CoreDNS runs its plugins: upstream's plugin.cfg, less what nothing in a cluster's Corefile uses.
