@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 from kindasync.docker import Engine
 from kindasync.docker._engine import NEWEST_API, OLDEST_API, Call, negotiate
 from kindasync.docker.system import engine_time, native_architecture, system_info
-from kindasync.errors import ApiError, EngineError
+from kindasync.errors import ApiError, EngineError, EngineMissing, EnginePermissionDenied, EngineUnreachable
 from kindasync.testing import PROFILES, FakeEngine
-from kindasync.transport import parse
+from kindasync.transport import Endpoint, parse
+from kindasync.transport._http import Http, Request
+from kindasync.transport._upgrade import upgrade
 from tests.engine.lab import Lab
 
 pytestmark = pytest.mark.anyio
@@ -152,3 +156,58 @@ def test_the_environment_names_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_p
     engine = Engine.of(None)
 
     assert engine.endpoint == replace(parse(f"unix://{tmp_path}/docker.sock"), source="DOCKER_HOST")
+
+
+# -- no connection
+
+
+PING = Request(method="GET", path="/_ping", body=b"")
+
+
+async def ask(endpoint: Endpoint) -> None:
+    async with Http(endpoint) as http:
+        await http.request(PING)
+
+
+async def ask_for_an_upgrade(endpoint: Endpoint) -> None:
+    async with upgrade(endpoint, PING):
+        pass
+
+
+@pytest.mark.parametrize("use", [ask, ask_for_an_upgrade])
+@pytest.mark.parametrize(
+    ("state", "kind", "why", "remedy"),
+    [
+        ("missing", EngineMissing, "there is no such socket", "start Docker, or set DOCKER_HOST to where it is"),
+        ("forbidden", EnginePermissionDenied, "this user may not use the socket", "usermod -aG docker USER"),
+        ("left behind", EngineUnreachable, "the connection was refused", "start Docker: it has ended, or is not up yet"),
+    ],
+)
+async def test_why_there_is_no_connection(
+    use: Callable[[Endpoint], Awaitable[None]],
+    state: str,
+    kind: type[EngineError],
+    why: str,
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No socket, one of others, one that nobody listens on any more: each is an error of its own, with its own remedy."""
+    path = tmp_path / "docker.sock"
+    if state != "missing":
+        with socket.socket(socket.AF_UNIX) as ended:
+            ended.bind(str(path))
+    if state == "forbidden":
+
+        def connect(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")  # which root, who may run this, never gets
+
+        monkeypatch.setattr(socket.socket, "connect", connect)
+
+    with pytest.raises(EngineUnreachable) as raised:
+        await use(Endpoint(socket_path=path))
+
+    assert type(raised.value) is kind
+    assert raised.value.what == f"cannot connect to the Docker Engine at unix://{path} (given)"
+    assert why in raised.value.why
+    assert remedy in raised.value.hint

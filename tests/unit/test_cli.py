@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -575,6 +576,21 @@ def test_no_engine(run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
     assert (ran.code, ran.out) == (1, "")
     assert "ERROR: cannot connect to the Docker Engine at unix:///nowhere/docker.sock (DOCKER_HOST)" in ran.err
     assert "  why: there is no such socket\n  try: start Docker" in ran.err
+
+
+def test_an_engine_that_this_user_may_not_use(run: Run, fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another remedy: that there is no Engine would be the wrong one."""
+
+    def connect(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")  # which root, who may run this, never gets
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+    with nothing_left(fake, home):
+        ran = run("create", "cluster")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "  why: this user may not use the socket\n  try: add the user to the group that owns it (usermod -aG docker USER" in ran.err
 
 
 def test_a_name_that_is_taken(run: Run, fake: FakeEngine, home: Path) -> None:
