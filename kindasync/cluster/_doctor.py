@@ -120,7 +120,9 @@ def host_facts(facts: EngineFacts, *, proc: Path = Path("/proc")) -> HostFacts:
     for line in (proc / "self/status").read_text().splitlines():
         if line.startswith("CapBnd:"):
             bounding = int(line.split()[1], 16)
-    free = shutil.disk_usage(facts.data_root).free if Path(facts.data_root).is_dir() else None
+    free = None
+    with suppress(OSError):  # it is in a virtual machine, or in a directory that is closed to this user
+        free = shutil.disk_usage(facts.data_root).free
     return HostFacts(
         inotify_instances=number("sys/fs/inotify/max_user_instances"),
         inotify_watches=number("sys/fs/inotify/max_user_watches"),
