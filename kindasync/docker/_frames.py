@@ -48,7 +48,11 @@ class FrameDecoder:
     def finish(self) -> None:
         """Raises: StreamFailed if the output ended within a frame."""
         if self.within_frame:
-            raise StreamFailed("the Engine's output ended within a frame", why=f"{self._remaining} bytes were still to come")
+            raise StreamFailed(
+                "the Engine's output ended within a frame",
+                why=f"{self._remaining or 'some'} bytes were still to come",
+                hint="see whether the Engine is still running",
+            )
 
 
 async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import select
 import shutil
 import socket
 import tempfile
@@ -28,6 +29,7 @@ from kindasync.testing._routes import Routes, find
 from kindasync.testing._state import FakeContainer, FakeNetwork, State
 
 _VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
+_CLOSED_POLL_S = 0.01
 Result = TypeVar("Result")
 
 
@@ -425,7 +427,7 @@ class FakeEngine:
                 writer.write(piece)
                 await writer.drain()
         if fault and fault.hangs:
-            await reader.read()
+            await _closed(writer)
 
     async def _pieces(self, source: AsyncGenerator[bytes, None], fault: _Fault | None) -> AsyncGenerator[bytes, None]:
         """What `source` gives in pieces of `chunk_bytes`, as far as a fault lets it come."""
@@ -452,6 +454,14 @@ async def _unless(gone: asyncio.Future[bytes], work: Awaitable[bytes]) -> bytes:
         if not step.done():
             step.cancel()
             await asyncio.wait({step})
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Wait until the client has closed the connection. That it sends no more, and reads on, is another thing, after which nothing else is read."""
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket"), 0)  # POLLHUP comes unasked
+    while not poll.poll(0):  # noqa: ASYNC110 (no event of the loop's tells)
+        await asyncio.sleep(_CLOSED_POLL_S)
 
 
 def _split(data: bytes, size: int) -> list[bytes]:
