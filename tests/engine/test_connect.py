@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from kindasync.docker import Engine
 from kindasync.docker._engine import NEWEST_API, OLDEST_API, Call, negotiate
+from kindasync.docker.execs import container_exec
 from kindasync.docker.system import engine_time, native_architecture, system_info
 from kindasync.errors import ApiError, EngineError, EngineMissing, EnginePermissionDenied, EngineUnreachable
 from kindasync.testing import PROFILES, FakeEngine
@@ -19,6 +21,7 @@ from kindasync.transport import Endpoint, parse
 from kindasync.transport._http import Http, Request
 from kindasync.transport._upgrade import upgrade
 from tests.engine.lab import Lab
+from tests.engine.relay import tcp_relay
 
 pytestmark = pytest.mark.anyio
 
@@ -156,6 +159,34 @@ def test_the_environment_names_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_p
     engine = Engine.of(None)
 
     assert engine.endpoint == replace(parse(f"unix://{tmp_path}/docker.sock"), source="DOCKER_HOST")
+
+
+# -- by tcp, without TLS
+
+
+async def test_an_engine_on_a_plain_port(fake: FakeEngine) -> None:
+    """Its version is read, and programs get their input: the end of that is told over TCP, too."""
+    async with (
+        tcp_relay(Path(fake.url.removeprefix("unix://"))) as relay,
+        Engine.of(f"tcp://localhost:{relay.port}").connect() as connection,
+    ):
+        container = await Lab(connection, fake, "docker-26").running()
+        with anyio.fail_after(10):
+            result = await container_exec(connection, container.id, ["cat"], stdin=b"in\0\xff")
+
+        assert (await system_info(connection)).version == "26.1.5"
+        assert (result.exit_code, result.stdout) == (0, b"in\0\xff")
+
+
+async def test_a_plain_port_where_nothing_listens() -> None:
+    """Is an Engine that has ended, or one at another port."""
+    with socket.create_server(("127.0.0.1", 0)) as ended:
+        port = ended.getsockname()[1]
+
+    with pytest.raises(EngineUnreachable, match=f"tcp://127.0.0.1:{port}") as raised:
+        await ask(Endpoint(host="127.0.0.1", port=port))
+
+    assert "the connection was refused" in raised.value.why
 
 
 # -- no connection
