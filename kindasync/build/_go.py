@@ -30,23 +30,22 @@ def _version(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-async def environment(sources: Path, cache: Cache, pins: Pins, *, on_line: OnLine) -> dict[str, str]:
-    """What to add to the environment so that `go` is new enough: nothing, a toolchain switch, or the suite's own Go.
+async def environment(cache: Cache, pins: Pins, *, on_line: OnLine) -> dict[str, str]:
+    """What to add to the environment so that `go` is new enough: the switch to a newer toolchain, before which may have to stand the suite's own Go.
 
+    The switch is for Go of this machine that is new, too: a go.mod may ask for a later patch, and many are told never to fetch one.
     Raises: BuildFailed if there is none and none can be had.
     """
-    wanted = needed(sources)
+    switch = {"GOTOOLCHAIN": "auto"}
     go = shutil.which("go")
     if go:
         have = _version((await anyio.run_process([go, "version"], check=False)).stdout.decode())
-        if have and have >= wanted:
-            return {}
         if have and have >= _SWITCHES_FROM:
-            return {"GOTOOLCHAIN": "auto"}
+            return switch
     key = key_of(pins.debian_suite, *pins.go_packages)
     if not cache.has("golang", key):
         with cache.scratch("golang") as scratch:
             await unpack_packages(pins.debian_suite, pins.go_packages, scratch, on_line=on_line)
             cache.store(scratch, "golang", key)
     root = next(cache.entry("golang", key).glob("usr/lib/go-*"))
-    return {"PATH": f"{root}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}", "GOTOOLCHAIN": "auto"}
+    return {"PATH": f"{root}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}", **switch}

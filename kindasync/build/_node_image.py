@@ -132,7 +132,7 @@ class Builder:
                 raise BuildFailed(
                     "build the pause program", f"there is no {self._plan.pins.architecture.cc}", "", hint=f"apt-get install {packages}"
                 )
-            env = await _go.environment(sources, self._cache, self._plan.pins, on_line=on_line)
+            env = await _go.environment(self._cache, self._plan.pins, on_line=on_line)
             yield Here(sources, out), env
 
     async def _base(self, out: Path, on_line: OnLine) -> None:

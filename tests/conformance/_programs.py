@@ -62,7 +62,7 @@ async def build_programs(pins: Pins) -> Programs:
         return cache.entry(name, key)
 
     async def go_program(name: str, out: Path) -> None:
-        env = await _go.environment(SOURCES, cache, pins, on_line=_ignore)
+        env = await _go.environment(cache, pins, on_line=_ignore)
         env |= {"ARCH": arch, "KUBERNETES": pins.kubernetes, "KUBERNETES_MINOR": pins.minor}
         await Here(SOURCES, out).run(f"build {name}", ["{sources}/build", name, "{out}"], env=env, on_line=_ignore)
 
