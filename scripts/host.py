@@ -28,6 +28,8 @@ from kindasync.cluster._doctor import CAP_SYS_RESOURCE, INOTIFY_INSTANCES, INOTI
 from kindasync.docker import Engine
 from kindasync.docker.system import native_architecture
 from kindasync.errors import ApiError, EngineMissing, EngineUnreachable, KindasyncError, StreamFailed
+from kindasync.transport import Endpoint
+from kindasync.transport._endpoint import FOUND
 
 ENGINE_DIR = Path("/opt/kindasync/engine")
 ENGINE_LOG = Path("/var/log/kindasync-dockerd.log")
@@ -52,7 +54,7 @@ def main() -> None:
     except KindasyncError as error:
         sys.exit(f"ERROR: {error}")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"ERROR: {' '.join(error.cmd)} failed\n{error.stderr or ''}")
+        sys.exit(f"ERROR: {' '.join(map(str, error.cmd))} failed\n{error.stderr or ''}")
 
 
 async def set_up() -> None:
@@ -68,20 +70,24 @@ async def set_up() -> None:
 
 
 async def engine_answers() -> bool:
-    """Whether there is an Engine. One that is named by the environment, or refuses this user, is not replaced: that is an error."""
+    """Whether there is an Engine. One that somebody has named, or that refuses this user, is not replaced: that is an error."""
     try:
         engine = Engine.of(None)
+    except EngineMissing:
+        return False
+    try:
         async with engine.connect():
             say(f"using the Docker Engine at {engine.endpoint}")
             return True
-    except EngineMissing:
-        if os.environ.get("DOCKER_HOST"):
+    except EngineUnreachable as error:
+        if not may_be_replaced(engine.endpoint, error, is_root=os.geteuid() == 0):
             raise
         return False
-    except EngineUnreachable:
-        if os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT") or os.geteuid() != 0:
-            raise
-        return False  # a socket that was left behind: nothing listens
+
+
+def may_be_replaced(endpoint: Endpoint, error: EngineUnreachable, *, is_root: bool) -> bool:
+    """Whether another Engine may stand where this one is not: nobody has named it, and it is gone, or root sees that it has left its socket behind. Pure."""
+    return endpoint.source == FOUND and (isinstance(error, EngineMissing) or is_root)
 
 
 async def image_is_built() -> bool:
@@ -129,14 +135,17 @@ async def without_tools(tools: Sequence[Change]) -> list[str]:
         ) from error
 
 
-def engine_changes() -> list[Change]:
-    """What it takes to have an Engine here."""
-    if os.geteuid() != 0:
-        raise EngineMissing("no Docker Engine was found", why="installing one needs root", hint="install Docker, or run this as root")
+def engine_changes(proc: Path = Path("/proc")) -> list[Change]:
+    """What it takes to have an Engine here. Raises: EngineMissing for a user who may not make it."""
+    there_is_one = shutil.which("dockerd")
+    if os.geteuid() != 0 or not (there_is_one or shutil.which("apt-get")):
+        raise EngineMissing(
+            "no Docker Engine was found", why="installing one needs root and apt-get", hint="install and start Docker, or run this as root"
+        )
     changes = []
-    if not shutil.which("dockerd"):
+    if not there_is_one:
         changes.append(install("docker.io", "iptables"))
-    if needs_newer_engine():
+    if needs_newer_engine(proc):
         packages = ("docker.io", "containerd")
         missing = [] if KEYRING.exists() else ["debian-archive-keyring"]
         missing += [] if mirror() or shutil.which("mmdebstrap") else ["mmdebstrap"]
@@ -148,7 +157,7 @@ def engine_changes() -> list[Change]:
             )
         )
     for name, wanted in (("max_user_instances", INOTIFY_INSTANCES * 2), ("max_user_watches", INOTIFY_WATCHES)):
-        path = Path("/proc/sys/fs/inotify") / name
+        path = proc / "sys/fs/inotify" / name
         if int(path.read_text()) < wanted:
             changes.append(Change(what=f"sysctl fs.inotify.{name}={wanted}, until the next boot", make=write(path, wanted)))
     how = "by systemd" if systemd_runs() else f"in the background, logging to {ENGINE_LOG}"
@@ -156,16 +165,19 @@ def engine_changes() -> list[Change]:
     return changes
 
 
-def needs_newer_engine() -> bool:
+def needs_newer_engine(proc: Path) -> bool:
     """Whether the distribution's dockerd is, or would be, too old for this machine's capabilities."""
-    status = Path("/proc/self/status").read_text()
+    status = (proc / "self/status").read_text()
     bounding = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd:"))
     if bounding >> CAP_SYS_RESOURCE & 1 or (ENGINE_DIR / "usr/sbin/dockerd").exists():
         return False
     command = "dockerd --version" if shutil.which("dockerd") else "apt-cache policy docker.io"
-    output = subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout
-    marker = "version " if "version " in output else "Candidate: "
-    major = output.partition(marker)[2].partition(".")[0]
+    return is_too_old(subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout)
+
+
+def is_too_old(told: str) -> bool:
+    """Whether that is so of the version that `dockerd --version`, or `apt-cache policy`, tells; also if it tells none. Pure."""
+    major = told.partition("version " if "version " in told else "Candidate: ")[2].partition(".")[0]
     return not major.isdigit() or int(major) < OLDEST_FOR_MISSING_CAPABILITIES
 
 
@@ -203,11 +215,21 @@ async def apply(changes: Sequence[Change]) -> None:
     if not changes:
         return
     say("this changes the machine:\n" + "\n".join(f"  - {change.what}" for change in changes))
-    if sys.stdin.isatty() and "--yes" not in sys.argv and input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+    if not agreed():
         sys.exit("nothing was changed")
     for change in changes:
         say(change.what)
         await change.make()
+
+
+def agreed() -> bool:
+    """The user's answer to "may I?": --yes was given, or there is nobody to ask."""
+    if "--yes" in sys.argv or not sys.stdin.isatty():
+        return True
+    try:
+        return input("Go on? [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
 
 
 async def start_engine() -> None:

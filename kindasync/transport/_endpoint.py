@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from kindasync.errors import EngineMissing, EngineUnreachable
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
+FOUND = "found"  # the source of an endpoint that nobody has named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ def from_environment(
     candidates.append(home / ".docker/run/docker.sock")
     for candidate in candidates:
         if _is_there(candidate):
-            return Endpoint(socket_path=candidate, source="found")
+            return Endpoint(socket_path=candidate, source=FOUND)
     if platform == "win32":
         hint = "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket"
     else:
