@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
 from platformdirs import user_cache_path
 
+from kindasync.build import Options, _go
+from kindasync.build._build import _cache_dir, plan_of
+from kindasync.build._steps import Cache
 from kindasync.docker import Engine
-from kindasync.docker.system import system_info
+from kindasync.docker.system import native_architecture, system_info
 
 VERSION = "v0.33.0"
 
 
 def kind_program() -> Path:
-    """The program, built once. Needs Go on PATH."""
+    """The program, built once, by the Go that builds node images."""
     directory = user_cache_path("kindasync") / f"kind-{VERSION}"
     program = directory / "kind"
     if not program.exists():
-        go = shutil.which("go")
-        if not go:
-            raise RuntimeError("kind is built from its Go module, and there is no go on PATH")
-        env = {**os.environ, "GOBIN": str(directory), "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"), "CGO_ENABLED": "0"}
-        subprocess.run([go, "install", f"sigs.k8s.io/kind@{VERSION}"], check=True, env=env)
+        with ThreadPoolExecutor(1) as thread:  # the caller's may run a loop
+            go = thread.submit(anyio.run, _go_environment).result()
+        env = {**os.environ, **go, "GOBIN": str(directory), "CGO_ENABLED": "0"}
+        subprocess.run(["go", "install", f"sigs.k8s.io/kind@{VERSION}"], check=True, env=env)
     return program
+
+
+async def _go_environment() -> dict[str, str]:
+    pins = plan_of(Options(), default_architecture=native_architecture()).pins
+    return await _go.environment(Cache(_cache_dir()), pins, on_line=print)
 
 
 async def kind_config(workers: int = 0) -> str:
