@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kindasync.build._steps import Cache
 from kindasync.build._workshop import OnLine
 from kindasync.errors import ApiError, BuildFailed, KindasyncError
 from kindasync.events import Bus
-from kindasync.testing import FakeEngine, FakeImage
+from kindasync.testing import PROFILES, FakeEngine, FakeImage
 
 pytestmark = pytest.mark.anyio
 BASE_IMAGE, GO_IMAGE = "docker.io/library/debian:trixie", "docker.io/library/golang:1.26-trixie"
@@ -112,6 +113,20 @@ async def test_a_cache_that_cannot_be_made_is_an_error_of_the_first_step(tmp_pat
         await build(IN_CONTAINERS, engine=fake.url)
 
     assert str(tmp_path / "cache") in raised.value.hint
+
+
+async def test_an_image_of_another_architecture_than_the_engines(cache: Path) -> None:
+    """Is refused before anything is made, with what would do; so is one that nothing is known of."""
+    with FakeEngine(replace(PROFILES["docker-26"], info={"Architecture": "aarch64"})) as fake:
+        with pytest.raises(KindasyncError, match="cannot build an image for amd64 with this Engine") as raised:
+            await build(Options(architecture="amd64"), engine=fake.url)
+        with pytest.raises(KindasyncError, match='no node image can be built for architecture "riscv64"'):
+            await build(Options(architecture="riscv64"), engine=fake.url)
+
+        assert raised.value.why == "the Engine is arm64, and a step of the build runs the image's containerd"
+        assert raised.value.hint == "use an Engine on amd64 (DOCKER_HOST)"
+        assert {request.operation for request in fake.requests} == {"SystemPing", "SystemInfo"}
+        assert not cache.exists()
 
 
 @pytest.mark.parametrize(("output", "why"), [("missing/node.tar", "No such file or directory"), ("/dev/full", "No space left on device")])
