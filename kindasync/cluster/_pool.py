@@ -166,7 +166,7 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
     began = bus.elapsed_s()
     async with api_client(kubeconfig) as session:
         api = ClusterApi(session)
-        await wait_for(api, Reference.parse(DNS, namespace="kube-system"), parse("condition=Available"), timeout_s=wait_s)
+        await wait_for(api, Reference.parse(DNS, namespace="kube-system"), parse("jsonpath={.status.readyReplicas}"), timeout_s=wait_s)
         leader = await _leader(api)
 
     async def pause(container: Container) -> None:

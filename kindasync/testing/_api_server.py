@@ -186,7 +186,7 @@ class FakeApiServer:
             name = "default" if path.endswith("/serviceaccounts") else "kube-root-ca.crt"
             return [{"metadata": {"name": name, "namespace": "default"}}]
         if path.endswith("/kube-system/deployments") and self._behaviour.has_network:
-            return [{"metadata": {"name": "coredns"}, "status": {"conditions": [{"type": "Available", "status": "True"}]}}]
+            return [{"metadata": {"name": "coredns"}, "status": {"readyReplicas": 1}}]
         if path == "/apis/apps/v1/deployments":
             return [
                 {
