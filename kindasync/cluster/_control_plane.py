@@ -83,6 +83,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                         cluster=run.cluster,
                         timeout_s=run.request.wait_s,
                         has_network=not run.request.config.networking.disable_default_cni,
+                        needs_dns=run.request.config.extras.wait_for_dns,
                     )
         await assembly.all_joined.get()
         with run.step("finish the control plane"), _deadline(api, "the API server to take the last changes"):

@@ -1,7 +1,7 @@
 """Readiness: what "the cluster is ready" means, watched through the Kubernetes API.
 
 All nodes are Ready, the default ServiceAccount exists, and a pod that the scheduler had to place was placed: milestones M3
-and M4. Before that, a test's first pod would be refused or wait.
+and M4. Before that, a test's first pod would be refused or wait. On request a pod of DNS is ready, too: M5.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ async def wait_ready(
     timeout_s: float,
     has_network: bool = True,
     needs_pod: bool = True,
+    needs_dns: bool = False,
     since: Mapping[str, datetime] | None = None,
 ) -> None:
     """Wait until the cluster is ready, by watches; each change is a ReadinessObserved.
@@ -52,8 +53,8 @@ async def wait_ready(
     `since`: when nodes were started again; how they were before is not how they are.
     Raises: NotReady after `timeout_s`, with what is still missing and how it was seen last.
     """
-    needs_pod = needs_pod and has_network
-    subjects = [f"node {name}" for name in nodes] + ["default ServiceAccount"] + (["a scheduled pod"] if needs_pod else [])
+    needs_pod, needs_dns = needs_pod and has_network, needs_dns and has_network
+    subjects = [f"node {name}" for name in nodes] + ["default ServiceAccount"] + ["a scheduled pod"] * needs_pod + ["DNS"] * needs_dns
     observed = Observed(dict.fromkeys(subjects, WAITING))
     began = bus.elapsed_s()
     try:
@@ -64,6 +65,8 @@ async def wait_ready(
                 tasks.start_soon(_watch_service_account, api, observer)
                 if needs_pod:
                     tasks.start_soon(_watch_pods, api, observer)
+                if needs_dns:
+                    tasks.start_soon(_watch_dns, api, observer)
     except TimeoutError as error:
         raise NotReady(
             f'cluster "{cluster}" to be ready',
@@ -122,6 +125,15 @@ async def _watch_pods(api: ClusterApi, observer: _Observer) -> None:
                 observer.see("a scheduled pod", f"{name} is on {pod['spec'].get('nodeName')}", ready=True)
                 return
             observer.see("a scheduled pod", f"{name}: {state.get('message') or state.get('reason') or 'pending'}", ready=False)
+
+
+async def _watch_dns(api: ClusterApi, observer: _Observer) -> None:
+    async for _, deployment in api.watch(
+        "/apis/apps/v1/namespaces/kube-system/deployments", selector="fieldSelector=metadata.name%3Dcoredns"
+    ):
+        # Not its condition Available, which a Deployment of one pod has from the beginning: all but one may be missing.
+        answers = bool((deployment.get("status") or {}).get("readyReplicas"))
+        observer.see("DNS", "ready" if answers else "no pod of CoreDNS is ready", ready=answers)
 
 
 def node_state(node: Mapping[str, Any], since: datetime | None = None) -> tuple[str, bool]:

@@ -72,9 +72,10 @@ class Registries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterExtras:
-    """Our own additions. `wait` is a duration ("1m30s"); `preload` paths of image archives; `nodes` by position, as kind's."""
+    """Our own additions. `wait` is a duration ("1m30s"), `wait_for_dns` whether DNS counts for it; `preload` paths of image archives; `nodes` by position, as kind's."""
 
     wait: str = ""
+    wait_for_dns: bool = False
     preload: tuple[str, ...] = ()
     network: NetworkExtras = field(default_factory=NetworkExtras)
     nodes: tuple[NodeExtras, ...] = ()

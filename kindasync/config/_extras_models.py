@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kindasync.config import _extras as extras
-from kindasync.config._models import Amount, Integer, Loc, Model, OneOf, Text, Value, required
+from kindasync.config._models import Amount, Boolean, Integer, Loc, Model, OneOf, Text, Value, required
 
 
 class NetworkExtras(Model):
@@ -86,6 +86,9 @@ class ClusterExtras(Model):
     wait: Amount = Field(
         "", description="How long to wait until the cluster is ready, such as 90s or 1m30s; 0: not at all. --wait wins over it."
     )
+    wait_for_dns: Boolean = Field(
+        False, alias="waitForDNS", description="Wait for the cluster's DNS, too; but not where the default pod network is left out."
+    )
     preload: list[Text] = Field(
         [], description="Image archives, loaded into each node before it boots; relative ones are below the working directory."
     )
@@ -101,6 +104,7 @@ class ClusterExtras(Model):
     def frozen(self) -> extras.ClusterExtras:
         return extras.ClusterExtras(
             wait=self.wait,
+            wait_for_dns=self.wait_for_dns,
             preload=tuple(self.preload),
             network=self.network.frozen(),
             nodes=tuple(node.frozen() for node in self.nodes),

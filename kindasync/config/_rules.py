@@ -101,7 +101,7 @@ def _host_ports(config: ClusterConfig) -> Iterator[tuple[str, PortMapping]]:
     address = networking.api_server_address or "127.0.0.1"
     yield "networking.apiServerPort", PortMapping(container_port=6443, host_port=networking.api_server_port, listen_address=address)
     if local:
-        yield "registries.local.hostPort", PortMapping(container_port=5000, host_port=local.host_port, listen_address="127.0.0.1")
+        yield "extras.registries.local.hostPort", PortMapping(container_port=5000, host_port=local.host_port, listen_address="127.0.0.1")
 
 
 def _clash(one: PortMapping, other: PortMapping) -> bool:

@@ -30,6 +30,7 @@ nodes: [{{role: worker}}, {{role: control-plane}}]
 kind: ClusterExtras
 apiVersion: kindasync/v1alpha1
 wait: 170s
+waitForDNS: true
 preload: [{archive}]
 network: {{name: {network}, ipv4Subnet: {SUBNET}, ipv6Subnet: "{IPV6_SUBNET}"}}
 nodes:

@@ -555,7 +555,7 @@ def test_a_host_port_and_those_on_loopback(address: str, clash: bool) -> None:
 
     found = paths(yaml.safe_dump_all([config, extras]))
 
-    assert found == (["networking.apiServerPort", "registries.local.hostPort"] if clash else [])
+    assert found == (["networking.apiServerPort", "extras.registries.local.hostPort"] if clash else [])
 
 
 def test_ten_mistakes_are_ten_problems() -> None:

@@ -133,6 +133,21 @@ async def test_readiness_is_told_as_it_is_observed(fake: FakeEngine) -> None:
 # -- what it makes
 
 
+@pytest.mark.parametrize(("networking", "waits"), [({}, True), ({"disableDefaultCNI": True}, False)])
+async def test_dns_is_waited_for_on_request(fake: FakeEngine, networking: dict[str, Any], waits: bool) -> None:
+    """But not where no pod runs yet."""
+    seen = Recording()
+    documents = [
+        {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": networking},
+        {"kind": "ClusterExtras", "apiVersion": "kindasync/v1alpha1", "waitForDNS": True},
+    ]
+
+    await Cluster.create("demo", config=yaml.safe_dump_all(documents), engine=fake.url, on_event=seen.keep)
+
+    assert [event.state for event in seen.of(told.ReadinessObserved) if event.subject == "DNS"] == ["ready"] * waits
+    assert seen.names[-1] == "ClusterReady"
+
+
 async def test_the_kubeconfig_is_a_private_file(fake: FakeEngine, home: Path) -> None:
     """0600 in a directory of 0700, below the user's state, with what `cluster.kubeconfig` says."""
     cluster = await create(fake)

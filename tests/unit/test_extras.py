@@ -40,6 +40,7 @@ nodes: [{role: control-plane}, {role: worker}]
     + OUR_HEAD
     + """
 wait: 1m30s
+waitForDNS: true
 preload: [app.tar, /srv/db.tar]
 network: {name: demo, ipv4Subnet: 10.200.0.0/24, ipv6Subnet: "fd00:200::/64"}
 nodes:
@@ -82,6 +83,7 @@ def test_every_field() -> None:
         nodes=(NodeConfig(), NodeConfig(role=Role.WORKER)),
         extras=ClusterExtras(
             wait="1m30s",
+            wait_for_dns=True,
             preload=("app.tar", "/srv/db.tar"),
             network=NetworkExtras(name="demo", ipv4_subnet="10.200.0.0/24", ipv6_subnet="fd00:200::/64"),
             nodes=(
