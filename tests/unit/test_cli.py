@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kindasync import Cluster, __version__
 from kindasync.cli._main import main, program_name
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.unit.leftovers import look, nothing_left
+from tests.unit.test_progress import Terminal
 
 NODE = "demo-control-plane"
 IMAGE = "kindasync/node:v1.37.2"
@@ -508,6 +510,19 @@ def test_doctor(run: Run) -> None:
         assert {"capabilities", "inotify instances", "inotify watches"} <= set(findings)
     assert {finding["verdict"] for finding in findings.values()} <= {"ok", "warning"}
     assert all(finding["fix"] for finding in findings.values() if finding["verdict"] == "warning")
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("OTHER", True), ("NO_COLOR", False)])
+def test_colours_are_for_who_wants_them(run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, coloured: bool) -> None:
+    """On a terminal, unless NO_COLOR is set, be it empty."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(variable, "")
+
+    with redirect_stdout(Terminal()) as terminal:
+        run("doctor")
+
+    assert "✓" in terminal.getvalue()
+    assert ("\x1b[" in terminal.getvalue()) is coloured
 
 
 def test_doctor_without_an_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
