@@ -41,6 +41,11 @@ def build_node_image(
 
     Needs, on this machine, mmdebstrap, a C compiler and Go (or Debian's package sources, to fetch one); with --base-image and
     --go-image nothing but an Engine. What was built before from the same inputs is not built again.
+
+    \b
+    kindasync build node-image
+    kindasync build node-image --kubernetes 1.36 --output node.tar
+    kindasync build node-image --base-image debian:trixie --go-image golang:1.26
     """
     from kindasync.build import Options, build, dry_run_text
     from kindasync.docker.system import native_architecture

@@ -14,6 +14,7 @@ def completion(context: click.Context, shell: str) -> None:
 
     \b
     source <(kindasync completion bash)
+    kindasync completion fish > ~/.config/fish/completions/kindasync.fish
     """
     from kindasync.cli._main import cli
 

@@ -19,8 +19,8 @@ def _load_image(progress: Progress, images: tuple[str, ...], name: str, nodes: t
     """Load images that the Docker Engine has into nodes. Nodes that have them already are left alone.
 
     \b
-    kindasync load image app:1
-    kindasync load image app:1 db:2 --name ci --nodes ci-worker
+    kindasync load {command} app:1
+    kindasync load {command} app:1 db:2 --name ci --nodes ci-worker
     """
     from kindasync.cluster._cluster import load_image
 
@@ -32,8 +32,8 @@ def _load_archive(progress: Progress, archives: tuple[Path, ...], name: str, nod
     """Load the images of archives (docker or OCI layout) into nodes.
 
     \b
-    kindasync load archive app.tar
-    kindasync load archive app.tar --name ci
+    kindasync load {command} app.tar
+    kindasync load {command} app.tar --name ci
     """
     from kindasync.cluster._cluster import load_archive
 
@@ -51,7 +51,7 @@ def _split(lists: tuple[str, ...]) -> list[str] | None:
 
 def _command(name: str, argument: Callable[[Any], Any], callback: Callable[..., None]) -> click.Command:
     decorated = argument(_options.name(_nodes(with_progress(callback))))
-    return click.command(name)(decorated)
+    return click.command(name, help=str(callback.__doc__).format(command=name))(decorated)
 
 
 _images = click.argument("images", metavar="IMAGE...", nargs=-1, required=True)

@@ -13,6 +13,7 @@ from kindasync import __version__
 from kindasync.cli._main import cli, main
 from kindasync.cli._man import contexts, man_page
 
+COMMANDS = [context for context in contexts(cli, "kindasync") if not isinstance(context.command, click.Group)]
 REQUESTS = {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BR", ".nf", ".fi"}
 
 
@@ -23,13 +24,18 @@ def page() -> str:
 def test_every_command_and_option_is_in_it() -> None:
     """In sections of their own."""
     sections = dict(re.findall(r"(?ms)^\.SS (.*?)\n(.*?)(?=^\.S[SH] )", page()))
-    commands = [context for context in contexts(cli, "kindasync") if not isinstance(context.command, click.Group)]
 
-    assert [*sections] == [context.command_path.replace("-", r"\-") for context in commands]
-    for context in commands:
+    assert [*sections] == [context.command_path.replace("-", r"\-") for context in COMMANDS]
+    for context in COMMANDS:
         flags = {flag for each in context.command.params if isinstance(each, click.Option) and not each.hidden for flag in each.opts}
         text = sections[context.command_path.replace("-", r"\-")].replace(r"\-", "-")
         assert {flag for flag in flags if not re.search(rf"{re.escape(flag)}\b", text)} == set(), context.command_path
+
+
+@pytest.mark.parametrize("context", COMMANDS, ids=lambda context: context.command_path)
+def test_every_help_has_an_example(context: click.Context) -> None:
+    """A line that can be copied, with the name by which it was asked for."""
+    assert re.search(rf"(?m)^ *{context.command_path}( .+)?$", context.get_help())
 
 
 def test_texts_are_no_requests() -> None:
