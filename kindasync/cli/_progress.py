@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -126,8 +126,12 @@ def _plain_lines(event: events.Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of the table. Shape: seconds since the operation began; `ended` None while it goes on."""
+    """A line of the table.
 
+    Shape: `cluster` empty for a build step; `mark` is shown when it has ended; seconds since the operation began; `ended_s` None while it goes on.
+    """
+
+    cluster: str
     mark: str
     text: str
     began_s: float
@@ -157,7 +161,9 @@ class _Live:
         self._live.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._end_rows(self._clock() - self._began)
         with suppress(OSError):  # the terminal has gone
             self._live.__exit__(None, None, None)
 
@@ -165,30 +171,30 @@ class _Live:
         now = event.monotonic_s
         match event:
             case events.BuildStepStarted():
-                self._put(event.step, "", since=now)
+                self._put(event, event.step, "", since=now)
             case events.BuildOutput():
-                self._put(event.subject, event.line, since=now)
+                self._put(event, event.subject, event.line, since=now)
             case events.BuildStepEnded():
                 text = "as before (cached)" if event.cached else "done"
-                self._put(event.step, text, since=now - event.duration_s, mark="✓", ended=now)
+                self._put(event, event.step, text, since=now - event.duration_s, ended=now)
             case events.ImagePullProgress() | events.PreloadProgress() | events.LoadProgress():
                 total = f" of {bytes_text(event.total)}" if event.total else ""
-                self._put(event.node or "image", f"{event.stage} {event.subject}: {bytes_text(event.current)}{total}")
+                self._put(event, event.node or "image", f"{event.stage} {event.subject}: {bytes_text(event.current)}{total}")
             case events.ImagePulled():
-                self._put("image", f"pulled {event.image}", mark="✓", ended=now)
+                self._put(event, "image", f"pulled {event.image}", ended=now)
             case events.NodeReady():
-                self._put(event.node, "Ready", mark="✓", ended=now)
+                self._put(event, event.node, "Ready", ended=now)
             case events.StepFailed():
-                self._put(event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
+                self._put(event, event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
             case events.Warned():
                 self._console.print(_plain(event.message, style="yellow"))
             case events.ClusterReady():
-                for name, row in list(self._rows.items()):
-                    if row.ended_s is None:  # such as the balancer, of which nothing more is told
-                        self._put(name, row.text, mark="✓", ended=now)
-                self._put(event.cluster, describe(event) or "", mark="✓", ended=now)
+                self._end_rows(now, of=event.cluster)  # such as the balancer's, of which nothing more is told
+                self._put(event, event.cluster, describe(event) or "", ended=now)
             case (
                 events.NodeLoaded()
+                | events.NodeStopped()
+                | events.ClusterStopped()
                 | events.ClusterRestored()
                 | events.ClusterParked()
                 | events.ClusterClaimed()
@@ -196,15 +202,21 @@ class _Live:
                 | events.ClusterDeleted()
                 | events.RolledBack()
             ):
-                self._put(event.node or event.cluster, describe(event) or "", mark="✓", ended=now)
+                self._put(event, event.node or event.cluster, describe(event) or "", ended=now)
             case _:
                 text, name = describe(event) or "", event.node or event.cluster
-                if text and (name not in self._rows or self._rows[name].mark == "…"):
-                    self._put(name, text)
+                if text and (name not in self._rows or self._rows[name].ended_s is None):
+                    self._put(event, name, text)
 
-    def _put(self, name: str, text: str, *, since: float = 0.0, mark: str = "…", ended: float | None = None) -> None:
+    def _put(self, event: events.Event, name: str, text: str, *, since: float = 0.0, mark: str = "✓", ended: float | None = None) -> None:
         before = self._rows.get(name)
-        self._rows[name] = _Row(mark, text, before.began_s if before else since, ended)
+        self._rows[name] = _Row(event.cluster, mark, text, before.began_s if before else since, ended)
+
+    def _end_rows(self, now: float, *, of: str | None = None) -> None:
+        """Mark as done what goes on, of one cluster, or all."""
+        for name, row in list(self._rows.items()):
+            if row.ended_s is None and of in (None, row.cluster):
+                self._rows[name] = replace(row, ended_s=now)
 
     def _table(self) -> Table:
         from rich.table import Table

@@ -21,7 +21,6 @@ from kindasync.cli._main import main
 from kindasync.cli._progress import Listener, Progress, _Live, is_fancy
 from kindasync.testing import FakeEngine
 
-COLUMNS = 100
 PIECE = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 NODE = "demo-control-plane"
 
@@ -53,11 +52,11 @@ def screen(output: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """One of 100 columns, which wants a table."""
+@pytest.fixture(params=[80, 160])
+def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """One of so many columns, which wants a table."""
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    monkeypatch.setenv("COLUMNS", str(request.param))
     monkeypatch.setenv("LINES", "24")
     for variable in ("CI", "NO_COLOR"):
         monkeypatch.delenv(variable, raising=False)
@@ -133,6 +132,34 @@ def test_nothing_goes_on_when_the_cluster_is_ready(terminal: Terminal) -> None:
     assert [row.split()[0] for row in rows] == ["✓"] * 3
 
 
+def test_other_clusters_go_on(terminal: Terminal) -> None:
+    """Of several in one operation, one is ready first; and what has not ended when an operation fails did not succeed."""
+    with suppress(ZeroDivisionError), listening(terminal) as see:
+        see(events.NodeStarted(cluster="a", node="a-external-load-balancer", duration_s=1))
+        see(events.NodeStarted(cluster="b", node="b-control-plane", duration_s=1))
+        see(events.ClusterReady(cluster="a", duration_s=2))
+        raise ZeroDivisionError
+
+    _, *rows, _ = screen(terminal.getvalue())
+    assert [row.split()[:2] for row in rows if row.startswith("✓")] == [["✓", "a-external-load-balancer"], ["✓", "a"]]
+    assert "b-control-plane" in rows[1]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.NodeBooted(cluster="demo", node=NODE, duration_s=1),  # of a create that waits for nothing
+        events.NodeStopped(cluster="demo", node=NODE, duration_s=1),
+        events.BalancerReloaded(cluster="demo", control_planes=(NODE,), duration_s=1),
+    ],
+)
+def test_nothing_goes_on_when_the_operation_has_ended(terminal: Terminal, event: events.Event) -> None:
+    """Whichever event was the last of a row."""
+    _, row, _ = shown(terminal, event)
+
+    assert row.startswith("✓")
+
+
 def test_text_from_outside_is_no_markup(terminal: Terminal) -> None:
     """A path in brackets is a path, not a tag that lacks its other end."""
     warning, *_, step, state, hook, _ = shown(
@@ -185,7 +212,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:
     """What was said meanwhile stays above the table, which is there once."""
     fake.node.becomes_ready = False
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
     environment |= {"DOCKER_HOST": fake.url, "TERM": "xterm-256color"}
     heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background, shells have it ignored
