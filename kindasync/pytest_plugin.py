@@ -164,10 +164,11 @@ class ClusterSession:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Where a test has failed with a cluster: export logs now, before its namespace is gone, and say in the report where they are."""
         report = yield
-        if report.failed and "kind_cluster_factory" in getattr(item, "fixturenames", ()):
-            used = self._used_by(item)
-            vars(report)["kind_clusters"] = [cluster.name for cluster in used]  # for the controller
-            for cluster in used:
+        request = getattr(item, "_request", item)  # which knows of getfixturevalue(), too
+        if report.failed and "kind_cluster_factory" in getattr(request, "fixturenames", ()):
+            clusters = self._used_by(item)
+            vars(report)["kind_clusters"] = [cluster.name for cluster in clusters]  # for the controller
+            for cluster in clusters:
                 lines = [f"it will be kept; {_ways(cluster.name)}"] if self.settings.keep_on_failure else []
                 if self.settings.logs:
                     directory = self.settings.logs / re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-") / cluster.name

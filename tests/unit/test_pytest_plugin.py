@@ -384,6 +384,33 @@ def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: F
     assert list(fake.containers) == ["mine-control-plane"]
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def test_fails(request): assert not request.getfixturevalue('kind_cluster')",
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def app(request):
+            return request.getfixturevalue("kind_cluster")
+
+        def test_fails(app): assert not app
+        """,
+    ],
+    ids=["in a test", "in a fixture"],
+)
+def test_clusters_that_are_asked_for_late_can_be_kept(pytester: pytest.Pytester, fake: FakeEngine, test: str) -> None:
+    """Those of getfixturevalue() are a test's, too."""
+    pytester.makepyfile(test)
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-keep-on-failure", "--kind-name", "mine")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["it will be kept; *", 'cluster "mine" was kept; *'])
+    assert list(fake.containers) == ["mine-control-plane"]
+
+
 def test_logs_of_failed_tests(pytester: pytest.Pytester, fake: FakeEngine) -> None:
     """For each such test, and before its namespace is gone."""
     fake.on("ContainerKill", lambda: fake.containers["mine-control-plane"].files.update({"/var/log/pods/a/0.log": b"of the pod"}))
