@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     value("kind-pool", "POOL", "take kind_cluster from that pool, if a cluster is parked there; it is of the pool's configuration")
     flag("kind-reuse", f'use the cluster "{REUSED_NAME}" (or --kind-name), created if need be, and keep it for the next run')
     flag("kind-keep", "do not delete what clusters were created")
-    flag("kind-keep-on-failure", "do not delete clusters with which a test has failed")
+    flag("kind-keep-on-failure", "do not delete clusters with which a test has failed; --kind-logs exports their logs")
     value("kind-logs", "DIR", "export the nodes' logs to DIR/TEST when a test fails, before its namespace is gone")
 
 
