@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from kindasync.cluster._lookup import is_node, role_of
@@ -47,6 +48,10 @@ class Seen:
     now_s: float = 0.0
     older_than_s: float | None = None
 
+    def is_old(self, created_s: float) -> bool:
+        """Whether it counts as abandoned by its age where it cannot be told whether its owner lives."""
+        return self.older_than_s is not None and self.now_s - created_s > self.older_than_s
+
 
 def cluster_of(container: Container) -> str:
     """The cluster that a container belongs to, as a node, balancer or registry; empty: none."""
@@ -58,13 +63,13 @@ def abandoned(container: Container, seen: Seen) -> str:
     owner = container.labels.get(OWNER_LABEL)
     if not owner or RUN_LABEL not in container.labels:
         return ""
-    age_s = seen.now_s - int(container.created or 0)
+    created_s = int(container.created or 0)
     match seen.fates.get(owner, Fate.UNKNOWN):
         case Fate.ENDED:
             host, *_, pid, _ = owner.split("/")
             return f"process {pid} on {host.partition('+')[0]}, which made it, has ended"
-        case Fate.UNKNOWN if seen.older_than_s is not None and age_s > seen.older_than_s:
-            return f"it was never finished, and is {age_s / _HOUR_S:.1f} h old"
+        case Fate.UNKNOWN if seen.is_old(created_s):
+            return f"it was never finished, and is {(seen.now_s - created_s) / _HOUR_S:.1f} h old"
     return ""
 
 
@@ -86,14 +91,23 @@ def left_containers(seen: Seen) -> Iterator[tuple[Container, Leftover]]:
 
 
 def left_networks(seen: Seen, leaving: Sequence[Container]) -> Iterator[Leftover]:
-    """The networks of ours that no container names but those `leaving`; not one that a process has just made, and is about to use."""
+    """The networks of ours that no container names but those `leaving`; not one that a process may just have made, and be about to use."""
     staying = {at.network for each in seen.containers if each not in leaving for at in each.attachments}
     left = {at.network for each in leaving for at in each.attachments}
     for network in seen.networks:
         if NETWORK_LABEL not in network.labels or network.name in staying:
             continue
-        if network.name in left or seen.fates.get(network.labels.get(OWNER_LABEL, ""), Fate.UNKNOWN) is not Fate.LIVES:
+        fate = seen.fates.get(network.labels.get(OWNER_LABEL, ""), Fate.UNKNOWN)
+        old = fate is Fate.UNKNOWN and seen.is_old(_created_s(network, seen))
+        if network.name in left or fate is Fate.ENDED or old:
             yield Leftover(kind="network", name=network.name, cluster=network.labels[NETWORK_LABEL], why="no other container is in it")
+
+
+def _created_s(network: Network, seen: Seen) -> float:
+    try:
+        return datetime.fromisoformat(network.created).timestamp()
+    except ValueError:  # not said: as if it were new
+        return seen.now_s
 
 
 def left_directories(seen: Seen, leaving: Sequence[Container]) -> Iterator[Leftover]:

@@ -86,22 +86,47 @@ def test_what_is_old(older_than_s: float | None, expected: list[str]) -> None:
     assert [leftover.why for _, leftover in left_containers(seen)] == expected
 
 
+def network(labels: dict[str, str], created: str = "") -> Network:
+    return Network(id="n", name="kind", driver="bridge", labels=labels, options={}, subnets=(), enable_ipv6=False, created=created)
+
+
 @pytest.mark.parametrize(
     ("labels", "users", "is_left"),
     [
         ({"kindasync.network": "demo", "kindasync.owner": DEAD}, [], True),
         ({"kindasync.network": "demo", "kindasync.owner": ALIVE}, [], False),  # of a create that has come so far
+        ({"kindasync.network": "demo", "kindasync.owner": FAR}, [], False),  # it may be of such a one
+        ({"kindasync.network": "demo"}, [], False),
         ({"kindasync.network": "demo", "kindasync.owner": ALIVE}, [BALANCER], True),
+        ({"kindasync.network": "demo", "kindasync.owner": FAR}, [BALANCER], True),
         ({"kindasync.network": "demo", "kindasync.owner": DEAD}, [BALANCER, control_plane(None)], False),
         ({}, [], False),
     ],
 )
 def test_networks(labels: dict[str, str], users: list[Container], is_left: bool) -> None:
     """Ours, when no container stays in it; BALANCER is one that goes."""
-    network = Network(id="n", name="kind", driver="bridge", labels=labels, options={}, subnets=(), enable_ipv6=False)
-    seen = Seen(containers=tuple(users), networks=(network,), fates=FATES)
+    seen = Seen(containers=tuple(users), networks=(network(labels),), fates=FATES)
 
     assert bool([*left_networks(seen, [each for each in users if each is BALANCER])]) is is_left
+
+
+@pytest.mark.parametrize(
+    ("owner", "created", "is_left"),
+    [
+        (FAR, "1970-01-01T00:00:00.123456789Z", True),
+        (FAR, "1970-01-01T02:00:00.123456789+02:00", True),
+        (FAR, "1970-01-01T01:00:00Z", False),
+        (FAR, "", False),
+        ("", "1970-01-01T00:00:00Z", True),
+        (ALIVE, "1970-01-01T00:00:00Z", False),
+    ],
+)
+def test_networks_that_are_old(owner: str, created: str, is_left: bool) -> None:
+    """Count as containers do: where it cannot be told whether the owner lives. 1.5 h after the epoch, it is one hour that makes old."""
+    labels = {"kindasync.network": "demo", "kindasync.owner": owner}
+    seen = Seen(containers=(), networks=(network(labels, created),), fates=FATES, now_s=5400, older_than_s=3600)
+
+    assert bool([*left_networks(seen, [])]) is is_left
 
 
 # -- runs that crash
