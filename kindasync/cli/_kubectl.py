@@ -14,6 +14,8 @@ _FILES = ("-f", "--filename", "-k", "--kustomize", "--from-file", "--from-env-fi
 _LISTS = _FILES[:4]
 _GLUED = re.compile(r"(-[fk])=?(.+)")
 _FOLLOWING = "logs"  # where -f is no file
+# Of the flags that may stand before the command, those that have no value.
+_SWITCHES = ("--disable-compression", "--insecure-skip-tls-verify", "--match-server-version", "--warnings-as-errors")
 _LOCAL = {
     "port-forward": "its port would be the node's: extraPortMappings publish a NodePort, and Python has Cluster.port_forward",
     "proxy": "its port would be the node's: the kubeconfig names an address that this machine reaches",
@@ -38,9 +40,9 @@ def arranged(arguments: Sequence[str], directory: str) -> Call:
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own = list(arguments[:end])
-    for verb, why in _LOCAL.items():
-        if verb in own[:1]:
-            raise click.UsageError(f"kubectl {verb} cannot run in a node: {why}")
+    verb = _verb(own)
+    if verb in _LOCAL:
+        raise click.UsageError(f"kubectl {verb} cannot run in a node: {_LOCAL[verb]}")
     uploads: dict[str, Path] = {}
 
     def there(path: str) -> str:
@@ -57,7 +59,7 @@ def arranged(arguments: Sequence[str], directory: str) -> Call:
         key, equals, path = text.rpartition("=") if flag == "--from-file" else ("", "", text)
         return f"{key}{equals}{there(path)}"
 
-    files = () if _FOLLOWING in own else _FILES
+    files = () if verb == _FOLLOWING else _FILES
     argv: list[str] = []
     rest = iter(own)
     for argument in rest:
@@ -71,5 +73,19 @@ def arranged(arguments: Sequence[str], directory: str) -> Call:
             argv.append(f"{glued[1]}={value(glued[1], glued[2])}")
         else:
             argv.append(argument)
-    reads = any(re.fullmatch(r"-|.*=-|-f-|--stdin(=true)?|-(i|it|ti)", argument) for argument in own) or "attach" in own[:1]
+    reads = any(re.fullmatch(r"-|.*=-|-f-|--stdin(=true)?|-(i|it|ti)", argument) for argument in own) or verb == "attach"
     return Call((*argv, *arguments[end:]), uploads, reads)
+
+
+def _verb(arguments: Sequence[str]) -> str:
+    """kubectl's command; empty: there is none.
+
+    Source: stripFlags of github.com/spf13/cobra, which takes what follows a flag without "=" for its value, if it does not know better.
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            return argument
+        if "=" not in argument and argument not in _SWITCHES and (argument.startswith("--") or len(argument) == 2):
+            next(rest, "")
+    return ""

@@ -40,6 +40,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("create configmap c --from-file=key=app.yaml", "create configmap c --from-file=key=/d/0/app.yaml", {"/d/0/app.yaml": "app.yaml"}),
         ("create configmap c --from-literal=file=app.yaml", "create configmap c --from-literal=file=app.yaml", {}),
         ("logs -f logs", "logs -f logs", {}),
+        ("-n logs apply -f app.yaml", "-n logs apply -f /d/0/app.yaml", {"/d/0/app.yaml": "app.yaml"}),
+        ("-n app.yaml logs web -f app.yaml", "-n app.yaml logs web -f app.yaml", {}),
         ("exec web -- cat -f app.yaml", "exec web -- cat -f app.yaml", {}),
         ("apply -f", "apply -f ", {}),
     ],
@@ -64,6 +66,8 @@ def test_files_that_are_here_are_put_there(arguments: str, expected: str, upload
         ("exec web --stdin -- cat", True),
         ("exec web -- cat -", False),
         ("attach web", True),
+        ("-n x attach web", True),
+        ("get attach", False),
         ("delete -f app.yaml", False),
     ],
 )
@@ -73,10 +77,19 @@ def test_stdin_is_read_when_it_is_asked_for(arguments: str, reads: bool) -> None
 
 
 @pytest.mark.parametrize("verb", ["port-forward", "proxy", "cp", "edit"])
-def test_what_is_of_no_use_in_a_node(verb: str) -> None:
-    """Is refused, and said what to do instead."""
+@pytest.mark.parametrize(
+    "before", ["", "-n x", "-nx", "--namespace=x", "--context x --warnings-as-errors", "-v 6 --as x --insecure-skip-tls-verify"]
+)
+def test_what_is_of_no_use_in_a_node(before: str, verb: str) -> None:
+    """Is refused, and said what to do instead; whichever of kubectl's global flags are before it."""
     with pytest.raises(click.UsageError, match=f"kubectl {verb} cannot run in a node: .*:"):
-        arranged([verb, "x"], "/d")
+        arranged([*before.split(), verb, "x"], "/d")
+
+
+@pytest.mark.parametrize("arguments", ["get edit", "-n edit get pods", "-s proxy get pods", "exec web -- cp a b", "--kubeconfig edit", ""])
+def test_what_is_only_named_so(arguments: str) -> None:
+    """Is nothing to refuse."""
+    assert " ".join(arranged(arguments.split(), "/d").argv) == arguments
 
 
 @pytest.mark.parametrize(
