@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kindasync.cluster._leftover import Leftover
 from kindasync.cluster._requests import DEFAULT_POOL, DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
 from kindasync.config import Role
 from kindasync.config._rules import name_problems
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from kindasync.cluster._api import ClusterApi
     from kindasync.cluster._apply import Manifest
     from kindasync.cluster._conditions import Predicate
-    from kindasync.cluster._leftovers import Leftover
     from kindasync.cluster._pool import Pool
     from kindasync.cluster._run import Hook, Request
     from kindasync.cluster._snapshots import Snapshot

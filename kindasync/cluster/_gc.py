@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kindasync.cluster import _leases, _state
 from kindasync.cluster._delete import Left, forget, kubeconfig_dirs, remove_containers
-from kindasync.cluster._leftovers import Leftover, Seen, abandoned, cluster_of, left_containers, left_directories, left_networks
+from kindasync.cluster._leftover import Leftover
+from kindasync.cluster._leftovers import Seen, abandoned, cluster_of, left_containers, left_directories, left_networks
 from kindasync.cluster._marks import Mark, has_mark
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL
 from kindasync.cluster._network import release_network

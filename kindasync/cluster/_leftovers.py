@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from kindasync.cluster._leftover import Leftover
 from kindasync.cluster._lookup import is_node, role_of
 from kindasync.cluster._names import NETWORK_LABEL, OWNER_LABEL, REGISTRY_LABEL, RUN_LABEL, natural
 from kindasync.cluster._owner import Fate
@@ -16,24 +17,6 @@ from kindasync.docker.networks import Network
 from kindasync.node._spec import CLUSTER_LABEL
 
 _HOUR_S = 3600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
-    """Something that a crashed run has left.
-
-    Shape: `kind` "container"; "node", which is one of a cluster that goes on; "network"; or "directory", with its path as `name`.
-    `cluster` may be empty; `why` it is a leftover.
-    """
-
-    kind: str
-    name: str
-    cluster: str
-    why: str
-
-    def to_json(self) -> dict[str, str]:
-        """As a JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,10 +39,10 @@ class Existing:
 class Facts:
     """What a plan depends on beside the configuration.
 
-    Shape: `engine_url` of the Engine that the nodes are to be on; `labels` of their containers; `image` the default one's reference; `pauses` by image
-    reference; `subnets` of the network in which fixed addresses can be asked for; `taken_*` by whatever is in the Engine;
-    `network_subnets` all that it has; `host_ports` to pick from; `env` variables, of which nodes get the proxies;
-    `attempt` counts the plans of one create: another one gets other addresses and ports; `existing` None: the cluster is to be made.
+    Shape: `engine` what the Engine is that the nodes are to be on, and `engine_url` where; `run` and `owner` name who makes them; `labels` of their
+    containers; `image` the default one's reference; `pauses` by image reference; `network` its name, `subnets` those of it in which fixed addresses can
+    be asked for, `network_subnets` all; `taken_addresses` and `taken_ports` by whatever is in the Engine; `host_ports` to pick from; `kubeconfig_dir` of
+    the Engine's host, which control planes are to see; `env` variables, of which nodes get the proxies; `attempt` counts the plans of one create: another one gets other addresses and ports; `existing` None: the cluster is to be made.
     """
 
     engine: EngineFacts
@@ -66,9 +66,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
-    """One node. `address`, of the primary family, empty: the Engine gives one; `config_index`: its place in the configuration.
+    """One node.
 
-    `spec` says all about its container; `pod_cidrs` empty: the controller-manager gives them, who alone knows what is free in a cluster that is there.
+    Shape: `name`, `image` and `labels` of its container, of which `spec` says all; its `role`; `engine` the URL of its Engine; `address`, of the primary
+    family, empty: the Engine gives one; `node_labels` Kubernetes' own; `config_index`: its place in the configuration; `pod_cidrs` empty: the controller-manager gives them, who alone knows what is free in a cluster that is there.
     """
 
     name: str
@@ -85,7 +86,10 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalancerPlan:
-    """The balancer before several control planes. `port` is where the API is published."""
+    """The balancer before several control planes.
+
+    Shape: `name`, `image` and `labels` of its container; `ipv4_address` and `ipv6_address` empty: the Engine gives one; `port` is where the API is published.
+    """
 
     name: str
     labels: Mapping[str, str]
@@ -97,7 +101,10 @@ class BalancerPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryPlan:
-    """The container of the cluster's registries. `port`: where the local one is published, on the Engine's loopback; None: there is none."""
+    """The container of the cluster's registries.
+
+    Shape: its `name`, `image`, `labels` and `env`; `port`: where the local one is published, on the Engine's loopback; None: there is none; `caches` of others.
+    """
 
     name: str
     labels: Mapping[str, str]
@@ -114,7 +121,12 @@ class RegistryPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A cluster. `nodes` in their order: the first is the control plane that is made first, whose name is the cluster's lock."""
+    """A cluster.
+
+    Shape: `cluster` its name; `run` of which it is; `network` the name of the nodes' network; `nodes` in their order, control planes before workers; `balancer` and
+    `registry` None: there is none; `ip_versions` the primary one first; `pod_subnets` and `service_subnets` in CIDR form, in that order;
+    `control_plane_endpoint` is where nodes find the API server; `cert_sans` its other names; `existing` as in the facts.
+    """
 
     cluster: str
     run: str
@@ -131,14 +143,17 @@ class Plan:
 
     @property
     def first(self) -> NodePlan:
+        """The control plane that is made first: its container's name is the cluster's lock."""
         return self.nodes[0]
 
     @property
     def single_node(self) -> bool:
+        """Whether pods run on the control plane, as there is nothing else."""
         return len(self.nodes) == 1
 
     @property
     def control_planes(self) -> tuple[NodePlan, ...]:
+        """All of them, in their order."""
         return tuple(node for node in self.nodes if node.role is Role.CONTROL_PLANE)
 
     @property

@@ -16,9 +16,8 @@ import anyio.to_thread
 import pytest
 
 from kindasync import Engine, events
-from kindasync.cluster import _gc
+from kindasync.cluster import Leftover, _gc
 from kindasync.cluster._images import default_reference
-from kindasync.cluster._leftovers import Leftover
 from kindasync.docker.system import system_info
 from kindasync.events import Bus
 from tests.cluster.conftest import look, run_cli

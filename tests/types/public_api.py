@@ -22,12 +22,16 @@ from kindasync import (
     NotReady,
     sync,
 )
+from kindasync.cluster import Leftover, gc
+from kindasync.cluster.plan import Facts, Plan, plan
 from kindasync.config import Role, load
 from kindasync.config.patches import json6902_containerd, json6902_kubeadm, merge_containerd, merge_kubeadm
+from kindasync.docker.networks import ula_subnet
 from kindasync.events import Event, NodeReady
 from kindasync.kubeconfig import merge, merged_paths, remove, target_path
 from kindasync.node import PausedNode
 from kindasync.proxy import no_proxy
+from kindasync.pytest_kind import KindCluster
 from kindasync.testing import FakeEngine
 from kindasync.versions import KubernetesVersion
 
@@ -73,6 +77,7 @@ async def lives(engine: Engine) -> None:
     await cluster.delete_snapshot("installed")
     await cluster.reset()
     await cluster.delete()
+    assert_type(await gc(older_than_s=3600, dry_run=True), list[Leftover])
 
 
 async def kubernetes(cluster: Cluster) -> None:
@@ -146,8 +151,19 @@ async def failures() -> None:
         assert_type((error.what, error.why, error.hint, error.evidence), tuple[str, str, str, str])
 
 
-def decisions(env: Mapping[str, str], home: Path) -> None:
+def of_pytest_kind(kind_cluster: KindCluster) -> None:
+    """What suites that were written for it use."""
+    assert_type((kind_cluster.name, kind_cluster.kubeconfig_path, kind_cluster.cluster), tuple[str, Path, Cluster])
+    assert_type(kind_cluster.kubectl("get", "pods", "-n", "shop"), str)
+    kind_cluster.load_docker_image("app:1")
+    with kind_cluster.port_forward("service/web", 80) as port:
+        assert_type(port, int)
+
+
+def decisions(env: Mapping[str, str], home: Path, facts: Facts) -> None:
     """What needs no Engine."""
+    assert_type(plan(ClusterConfig(), facts), Plan)
+    assert_type(ula_subnet("kind", 0), str)
     assert_type(load("kind: Cluster"), ClusterConfig)
     for patched in (merge_kubeadm, json6902_kubeadm, merge_containerd, json6902_containerd):
         assert_type(patched("a: b", ["c: d"]), str)

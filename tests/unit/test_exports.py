@@ -105,12 +105,16 @@ def test_everything_public_is_documented(name: str) -> None:
 
 REFERENCE = [  # the modules that docs/reference is about
     "kindasync",
+    "kindasync.cluster",
+    "kindasync.cluster.plan",
     "kindasync.config",
     "kindasync.config.patches",
     "kindasync.errors",
     "kindasync.events",
     "kindasync.kubeconfig",
     "kindasync.otel",
+    "kindasync.proxy",
+    "kindasync.pytest_kind",
     "kindasync.pytest_plugin",
     "kindasync.sync",
     "kindasync.testing",
