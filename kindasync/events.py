@@ -408,7 +408,7 @@ class Bus:
     """The events of one operation, in order, to any number of listeners.
 
     `emit` never waits: each listener has its own queue, in which an event of kind `Progress` is replaced by a newer one
-    of the same class, node and subject. Nothing else is ever dropped.
+    of the same class, node and subject. Nothing else is dropped, but what a listener has not taken within the grace of `delivering`.
     """
 
     def __init__(self, *, clock: Clock = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
