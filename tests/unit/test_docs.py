@@ -1,4 +1,4 @@
-"""What the pages say, as far as it can be told without running it: Python that compiles, commands and options that exist, links that lead somewhere."""
+"""What the pages say, as far as it can be told without running it: Python that compiles, configurations that can be read, commands and options that exist, links that lead somewhere."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from kindasync.cli._main import cli, respelled, split_passed_on, split_settings
+from kindasync.config._decode import load, load_node
+from kindasync.config._extras_models import ClusterExtras
+from kindasync.config._models import Cluster
 from kindasync.testing import FakeEngine
 from tests.pages import PAGES, README, ROOT, blocks, module, scripts
 from tests.unit.test_exports import REFERENCE
@@ -84,6 +87,23 @@ PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python")]
 def test_python_compiles(page: Path, block: str) -> None:
     """Also what awaits outside a function; `nox -s docs` has mypy read them all, strictly."""
     module(block)
+
+
+CONFIGURATIONS = [(page, block) for page in PAGES for block in blocks(page, "yaml") if page.stem != "ci"]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), CONFIGURATIONS, ids=[f"{page.stem}-{number}" for number, (page, _) in enumerate(CONFIGURATIONS)]
+)
+def test_configurations_can_be_read(page: Path, block: str) -> None:
+    """Those of clusters, of one more node, or of a part: more mirrors."""
+    match next(yaml.safe_load_all(block)):
+        case {"kind": _}:
+            load(block)
+        case [*mirrors]:
+            load([Cluster.HEAD, {**ClusterExtras.HEAD, "registries": {"mirrors": mirrors}}])
+        case _:
+            load_node(block)
 
 
 def test_many_clusters_are_made_as_the_page_says(
