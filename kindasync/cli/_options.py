@@ -63,6 +63,13 @@ wait = click.option(
     help="How long to wait until the cluster is ready; 0s: not at all.",
 )
 output = click.option("-o", "--output", type=click.Choice([JSON, YAML]), help="Print a document for programs.")
+output_of_table = click.option(
+    "-o",
+    "--output",
+    type=click.Choice([JSON, YAML, WIDE]),
+    callback=lambda _, __, value: None if value == WIDE else value,
+    help="Print a document for programs; wide has nothing more than there is without.",
+)
 output_or_wide = click.option(
     "-o", "--output", type=click.Choice([JSON, YAML, WIDE]), help="Print a document for programs, or more columns for people."
 )

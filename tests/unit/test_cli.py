@@ -356,6 +356,17 @@ def test_get_nodes(run: Run) -> None:
     ]
 
 
+@pytest.mark.parametrize("arguments", [("get", "snapshots", "--name", "demo"), ("gc", "--dry-run"), ("doctor",)])
+def test_wide_is_the_same_where_there_is_no_more(fake: FakeEngine, run: Run, arguments: tuple[str, ...]) -> None:
+    """It can be asked for wherever there are lines for people."""
+    run("create", "cluster", "--name", "demo")
+    fake.node.programs["snapshot"] = lambda *_: ProgramResult(stdout=b"[]")
+    plain, wide = run(*arguments), run(*arguments, "-o", "wide")
+
+    assert (wide.code, wide.out.partition("\n")[0], wide.err) == (plain.code, plain.out.partition("\n")[0], plain.err)
+    assert wide.code == 0
+
+
 def test_get_kubeconfig(run: Run) -> None:
     """The document on stdout, as YAML or JSON, with the address of this host or of the nodes' network."""
     run("create", "cluster", "--name", "demo")
