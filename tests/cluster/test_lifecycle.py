@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,10 +13,12 @@ from typing import Any
 
 import anyio
 import pytest
+import yaml
 from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, Engine, Node
 from kindasync.cluster._api import ClusterApi, api_client
+from kindasync.cluster._client import kubernetes_client
 from kindasync.docker._engine import Call
 from kindasync.docker.containers import container_inspect, container_restart, container_stop
 from kindasync.node import PausedNode
@@ -93,8 +97,17 @@ async def test_a_paused_node_can_be_looked_at_and_changed(name: str) -> None:
     assert booted == "systemd"
 
 
-async def test_found_from_the_engine_alone(name: str, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `docker rename`, and from another home: get, kubeconfig and delete work, and the kubeconfig's path is the creator's."""
+PRINT_PATH = """
+import sys
+import anyio
+from kindasync import Cluster
+
+print(anyio.run(Cluster.get, sys.argv[1]).kubeconfig_path)
+"""
+
+
+async def test_found_from_the_engine_alone(name: str, own_home: Path, tmp_path: Path) -> None:
+    """After `docker rename`, by processes with another home: get, kubeconfig and delete work, and the kubeconfig's path is the creator's."""
     before = await look(own_home)
     cluster = await Cluster.create(name)
     async with cluster.engine.connect() as connection:
@@ -103,19 +116,23 @@ async def test_found_from_the_engine_alone(name: str, own_home: Path, tmp_path: 
         )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    monkeypatch.setenv("HOME", str(elsewhere))
+    env = {"HOME": str(elsewhere)}
 
-    found = await Cluster.get(name)
-    nodes = run_cli("get", "nodes", "-n", name).stdout.split()
-    kubeconfig = run_cli("get", "kubeconfig", "-n", name).stdout
-    async with found.client() as api:
+    printed = await anyio.run_process(
+        [sys.executable, "-c", PRINT_PATH, name], env={**os.environ, **env}, check=False, stderr=subprocess.STDOUT
+    )
+    nodes = run_cli("get", "nodes", "-n", name, env=env).stdout.split()
+    kubeconfig = run_cli("get", "kubeconfig", "-n", name, env=env).stdout
+    mode = stat.S_IMODE(cluster.kubeconfig_path.stat().st_mode)
+    async with kubernetes_client(yaml.safe_load(cluster.kubeconfig_path.read_text())) as api:
         ready = [node.metadata.name for node in (await CoreV1Api(api).list_node()).items]
-    deleted = run_cli("delete", "cluster", "-n", name)
+    deleted = run_cli("delete", "cluster", "-n", name, env=env)
     after = await look(own_home)
 
-    assert found.kubeconfig_path == cluster.kubeconfig_path
+    assert printed.stdout.decode() == f"{cluster.kubeconfig_path}\n"
+    assert mode == 0o600
     assert nodes == [f"{name}-renamed"]
-    assert found.kubeconfig["clusters"][0]["cluster"]["server"] in kubeconfig
+    assert cluster.kubeconfig["clusters"][0]["cluster"]["server"] in kubeconfig
     assert ready == [f"{name}-control-plane"]
     assert deleted.returncode == 0
     assert (after.containers, after.networks, after.volumes) == (before.containers, before.networks, before.volumes)
@@ -173,8 +190,6 @@ async def main():
 anyio.run(main)
 print("done")
 """
-    import os
-
     environment = {**os.environ, "PATH": ""}
     result = await anyio.run_process([sys.executable, "-c", script], env=environment, check=False, stderr=subprocess.STDOUT)
 
