@@ -98,27 +98,28 @@ async def test_a_published_port_reaches_a_pod(cluster: Cluster, namespace: str) 
     assert await anyio.to_thread.run_sync(fetch, url) == b"hello\n"
 
 
-async def test_a_claim_of_the_default_class_is_bound(cluster: Cluster, namespace: str) -> None:
-    """Storage: the class `standard` is the default, and a pod can write to a claim of it."""
+async def test_a_claim_of_the_default_class_keeps_its_data(cluster: Cluster, namespace: str) -> None:
+    """Storage: the class `standard` is the default; what a pod writes to a claim of it, another reads when the first is gone."""
     claim: Any = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    container = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
     async with cluster.client() as api:
         core = CoreV1Api(api)
         classes = (await StorageV1Api(api).list_storage_class()).items
         await core.create_namespaced_persistent_volume_claim(namespace, claim)
-        writer = pod(
-            "writer",
-            ["sh", "-c", "echo kept >/data/file && cat /data/file"],
-            volumes=volumes,
-            container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
-        )
+        writer = pod("writer", ["sh", "-c", "echo kept >/data/file"], volumes=volumes, container=container)
         await core.create_namespaced_pod(namespace, writer)
-        phase, output = await pod_ends(core, namespace, "writer")
+        written = await pod_ends(core, namespace, "writer")
+        await core.delete_namespaced_pod("writer", namespace)
+        await cluster.wait_for("pod/writer", "delete", namespace=namespace)
+        await core.create_namespaced_pod(namespace, pod("reader", ["cat", "/data/file"], volumes=volumes, container=container))
+        read = await pod_ends(core, namespace, "reader")
 
     assert [
         each.metadata.name for each in classes if each.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true"
     ] == ["standard"]
-    assert (phase, output) == ("Succeeded", "kept\n")
+    assert written == ("Succeeded", "")
+    assert read == ("Succeeded", "kept\n")
 
 
 async def test_node_exec_put_get(cluster: Cluster) -> None:
