@@ -16,8 +16,9 @@ from kindasync import Cluster, events
 from kindasync.config import Role
 from kindasync.docker._engine import Call
 from kindasync.docker.containers import container_inspect, container_kill, container_start
+from kindasync.docker.execs import container_exec
 from kindasync.node._etcd import member_list
-from tests.cluster.conftest import pod, pod_ends, pod_is
+from tests.cluster.conftest import beside, pod, pod_ends, pod_is
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -82,6 +83,29 @@ async def test_a_pod_of_a_workers_own_network_reaches_the_api(workers: Cluster) 
         phase, output = await pod_ends(core, "default", "api")
 
     assert phase == "Succeeded", output
+
+
+TELL_WHO_ASKS = r"""
+mkdir -p /www/cgi-bin
+printf '#!/bin/sh\nprintf "\\n%%s" "$REMOTE_ADDR"\n' >/www/cgi-bin/peer
+chmod +x /www/cgi-bin/peer
+exec busybox httpd -p 8080 -h /www
+"""
+
+
+async def test_pods_reach_what_is_outside_of_the_cluster(workers: Cluster) -> None:
+    """A web server beside it, which knows no way to pods: it is asked from the address of their node."""
+    worker = next(node for node in workers.nodes if node.role is Role.WORKER)
+    async with beside(workers) as other, workers.engine.connect() as connection, workers.client() as api:
+        served = await container_exec(connection, other.id, ["sh", "-c", TELL_WHO_ASKS])  # to its end: it listens by then
+        assert served.exit_code == 0, served.tail()
+        ask = ["wget", "-q", "-O", "-", "-T", "20", f"http://{other.attachments[0].ipv4_address}:8080/cgi-bin/peer"]
+        core = CoreV1Api(api)
+        await core.create_namespaced_pod("default", pod("leaves", ask, nodeName=worker.name))
+        phase, output = await pod_ends(core, "default", "leaves")
+        (at,) = (await container_inspect(connection, worker.id)).attachments
+
+    assert (phase, output.strip("[]").removeprefix("::ffff:")) == ("Succeeded", at.ipv4_address)
 
 
 async def test_no_bootstrap_token_is_left(workers: Cluster) -> None:
