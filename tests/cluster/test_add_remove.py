@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kubernetes_asyncio.client import AppsV1Api, CoreV1Api, PolicyV1Api
 from kindasync import Cluster, NotReady
 from kindasync.cluster._load import normalised
 from kindasync.config import Role
-from kindasync.docker.containers import container_kill
+from kindasync.docker.containers import Container, container_kill
 from kindasync.docker.volumes import volume_list
 from kindasync.errors import ClusterError
 from kindasync.events import BootSignalled, ContainerCreated, Event, NodeJoined, NodeLoaded, NodePaused, RuntimeReady
@@ -191,10 +192,15 @@ async def test_what_has_no_balancer_has_one_control_plane(workers: Cluster) -> N
 
 
 async def test_control_planes_come_and_go(several: Cluster) -> None:
-    """A third one; then the first leaves, alive, and the second, dead. The one that is left is the cluster, at the same address."""
-    name = several.name
+    """A third one; then the first leaves, alive, and the second, dead. The one that is left is the cluster, at the same address.
 
-    added = await several.add_node("control-plane", wait_s=240)
+    The balancer learns of it without a restart.
+    """
+    name = several.name
+    before = await balancer_of(several)
+
+    async with a_watch_goes_on(several):
+        added = await several.add_node("control-plane", wait_s=240)
 
     assert added.name == f"{name}-control-plane3"
     async with several.engine.connect() as connection:
@@ -213,5 +219,28 @@ async def test_control_planes_come_and_go(several: Cluster) -> None:
         await again.remove_node(second.name, force=True)
         assert {member.name for member in await member_list(connection, added.id)} == {added.name, third.name}
         assert set(await nodes_of(several)) == {added.name, third.name}
+        after = await balancer_of(several)
+        assert (after.id, after.started_at) == (before.id, before.started_at)
         await restart(connection, await containers_of(several))
         await again.start(wait_s=60)
+
+
+async def balancer_of(cluster: Cluster) -> Container:
+    (balancer,) = (each for each in await containers_of(cluster) if each.name == f"{cluster.name}-{Role.LOAD_BALANCER}")
+    return balancer
+
+
+@asynccontextmanager
+async def a_watch_goes_on(cluster: Cluster) -> AsyncIterator[None]:
+    """A watch that began before all in this context tells, by the same connection, of what happens after it."""
+    body: Any = {"metadata": {"name": "watched"}}
+    async with cluster.client() as api:
+        core = CoreV1Api(api)
+        asked: Any = core.list_namespaced_config_map("default", field_selector="metadata.name=watched", watch=True, _preload_content=False)
+        async with await asked as reply:
+            yield
+            await core.create_namespaced_config_map("default", body)
+            with anyio.fail_after(10):
+                line = await reply.content.readline()
+
+    assert b'"name":"watched"' in line, f"the watch ended with {line!r}"
