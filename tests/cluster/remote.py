@@ -30,6 +30,7 @@ HERE, THERE = "10.231.7.1", "10.231.7.2"
 PORT = 2376
 DISK = "6g"
 UP_S, DOWN_S = 60.0, 60.0
+LOCAL = "KINDASYNC_TESTS_LOCAL"  # the variable with the local Engine's URL, for tests that use both
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def remote_engine() -> Iterator[dict[str, str]]:
         with _namespace(), _dockerd(directory):
             env = {"DOCKER_HOST": f"tcp://{THERE}:{PORT}", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(directory)}
             anyio.run(_copy_image, env)
-            yield env
+            yield {**env, LOCAL: Engine.of(None).url}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import anyio
@@ -9,21 +10,22 @@ import pytest
 from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, ClusterNotFound, Engine
+from tests.cluster.remote import LOCAL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.remote]
-LOCAL = "unix:///var/run/docker.sock"
 
 
 async def test_nothing_mixes(name: str) -> None:
     """Made at once, used side by side, deleted one by one."""
     clusters: dict[str, Cluster] = {}
+    local = os.environ[LOCAL]
 
     async def make(which: str, engine: Engine) -> None:
         clusters[which] = await Cluster.create(name, engine=engine)
 
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(make, "here", Engine.of(LOCAL))
+            tasks.start_soon(make, "here", Engine.of(local))
             tasks.start_soon(make, "there", Engine.of(None))
         here, there = clusters["here"], clusters["there"]
         await note(here, "here")
@@ -31,13 +33,13 @@ async def test_nothing_mixes(name: str) -> None:
         assert await notes(here) == {"here"}
         assert await notes(there) == set()
         assert here.kubeconfig_path != there.kubeconfig_path
-        assert (await Cluster.get(name, engine=LOCAL)).kubeconfig == here.kubeconfig
+        assert (await Cluster.get(name, engine=local)).kubeconfig == here.kubeconfig
         assert (await Cluster.get(name)).kubeconfig == there.kubeconfig
 
         await here.delete()
 
         with pytest.raises(ClusterNotFound):
-            await Cluster.get(name, engine=LOCAL)
+            await Cluster.get(name, engine=local)
         assert await notes(there) == set()
     finally:
         for cluster in clusters.values():
