@@ -102,7 +102,7 @@ def engine(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
     session.install("-e", ".", *TEST, *EXAMPLES)
-    session.run("pytest", "-m", "cluster and not stress and not remote and not podman", *session.posargs)
+    session.run("pytest", "-m", "cluster and not stress and not remote and not podman", "--durations=30", *session.posargs)
 
 
 @nox.session

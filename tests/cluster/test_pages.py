@@ -1,8 +1,7 @@
-"""What pages say in Python and other tests do not run, as it stands there: only names that somebody may use are others."""
+"""What pages say in Python and no other test runs, as it stands there: only names that somebody may use are others."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from functools import partial
@@ -15,10 +14,8 @@ import pytest
 import yaml
 
 from kindasync import Cluster
-from kindasync.cluster import delete
 from kindasync.node import PausedNode
 from kindasync.testing._api_server import CERTIFICATE
-from tests.cluster.conftest import look
 from tests.pages import ROOT, blocks, module
 
 pytestmark = pytest.mark.anyio
@@ -39,33 +36,6 @@ def names_of(text: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
     exec(text, names)
     return names
-
-
-async def test_spans_of_a_create(name: str) -> None:
-    """Without a program that collects them they cost nothing, and change nothing."""
-    try:
-        await names_of(block("index", 0, demo=name))["around"](None)
-        assert (await Cluster.get(name)).nodes
-    finally:
-        await delete(name)
-
-
-async def test_without_asyncio(capfd: pytest.CaptureFixture[str]) -> None:
-    """The kernel's version."""
-    await anyio.to_thread.run_sync(names_of, block("index", 1))
-
-    assert capfd.readouterr().out == f"{os.uname().release}\n"
-
-
-async def test_several_at_once(name: str) -> None:
-    """Both are there."""
-    both = {"a": f"{name}-a", "b": f"{name}-b"}
-    try:
-        await names_of(block("index", 2, **both))["around"](None)
-        assert {*both.values()} <= {*await Cluster.list()}
-    finally:
-        for each in both.values():
-            await delete(each)
 
 
 async def test_a_power_cut() -> None:
@@ -107,16 +77,6 @@ async def test_clusters_for_a_suite(name: str, tmp_path: Path) -> None:
 
     assert b"2 passed" in result.stdout, result.stdout.decode()
     assert [each for each in await Cluster.list() if each.startswith(name)] == []
-
-
-async def test_a_pool(name: str, own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One of two is claimed; none is left."""
-    before = await look(own_home)
-
-    await names_of(block("many", 2, ci=name))["work"]()
-
-    assert f"'{name}': 1" in capsys.readouterr().out
-    assert (await look(own_home)).containers == before.containers
 
 
 async def test_for_testcontainers(app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -167,8 +167,12 @@ async def test_control_planes_are_tainted_workers_are_not(several: tuple[Cluster
 
 @pytest.mark.parametrize(
     ("fault", "number"),
-    [(Node.killed, 0), (Node.killed, 1), (Node.killed, 2), (Node.paused, 0)],
-    ids=["killed", "killed2", "killed3", "paused"],
+    [
+        pytest.param(Node.killed, 0, id="killed"),
+        pytest.param(Node.killed, 1, id="killed2", marks=pytest.mark.stress),
+        pytest.param(Node.killed, 2, id="killed3", marks=pytest.mark.stress),
+        pytest.param(Node.paused, 0, id="paused"),
+    ],
 )
 async def test_the_api_answers_without_one_of_three(several: tuple[Cluster, list[events.Event]], fault: Fault, number: int) -> None:
     """Within 10 s, through the balancer, to who comes anew; and the node comes back."""

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kindasync.cli._main import cli, respelled, split_passed_on, split_settings
 from kindasync.config._decode import load, load_node
 from kindasync.config._extras_models import ClusterExtras
 from kindasync.config._models import Cluster
-from kindasync.testing import FakeEngine
+from kindasync.testing import FakeEngine, ProgramResult
 from tests.pages import PAGES, README, ROOT, blocks, module, scripts
 from tests.unit.test_exports import REFERENCE
 
@@ -106,18 +107,39 @@ def test_configurations_can_be_read(page: Path, block: str) -> None:
             load_node(block)
 
 
-def test_many_clusters_are_made_as_the_page_says(
-    fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("page", "number", "left"),
+    [
+        ("index", 0, ["demo-control-plane"]),
+        ("index", 2, ["a-control-plane", "b-control-plane"]),
+        ("many", 0, []),
+        ("many", 2, []),
+    ],
+)
+def test_examples_make_clusters(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, page: str, number: int, left: list[str]
 ) -> None:
-    """Its first block runs to its end: nothing has failed, and nothing is left."""
+    """To their end: nothing fails, and what they delete is gone."""
     monkeypatch.setenv("DOCKER_HOST", fake.url)
     names: dict[str, Any] = {}
-    exec(module(blocks(ROOT / "docs/many.md", "python")[0]), names)
+    exec(module(blocks(ROOT / f"docs/{page}.md", "python")[number]), names)
 
-    anyio.run(names["work"])
+    anyio.run(names["work"] if "work" in names else partial(names["around"], None))
 
-    assert capsys.readouterr().out == ""
     assert fake.requests_of("ContainerStart")
+    assert sorted(fake.containers) == left
+
+
+def test_the_example_without_asyncio(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel's version, printed."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    fake.node.programs["uname"] = lambda *_: ProgramResult(stdout=b"6.18.44\n")
+
+    exec(module(blocks(ROOT / "docs/index.md", "python")[1]), {})
+
+    assert capsys.readouterr().out == "6.18.44\n\n"
     assert fake.containers == {}
 
 
