@@ -19,6 +19,7 @@ import anyio
 from kindasync.cluster._discovery import Called, Resource, root
 from kindasync.docker._engine import answered
 from kindasync.errors import ApiRefused, ApiUnreachable, KindUnknown, NotReady, one_error
+from kindasync.transport._http import drop
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -197,7 +198,7 @@ class ClusterApi:
                         return
                     yield change["type"], change["object"]
             finally:
-                _drop(response)
+                drop(response)
         except (ApiRefused, ApiUnreachable, aiohttp.ClientError):
             return  # it is starting, or was restarted
 
@@ -300,13 +301,6 @@ def _key(document: Mapping[str, Any]) -> tuple[str, str]:
 
 def _sorted(objects: Mapping[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
     return [objects[key] for key in sorted(objects)]
-
-
-def _drop(response: ClientResponse) -> None:
-    """End a response that has no end. Not politely: TLS would go on in the background until the server has said goodbye, too."""
-    if response.connection and response.connection.transport:
-        response.connection.transport.abort()
-    response.close()
 
 
 def unreachable(error: BaseException) -> ApiUnreachable:

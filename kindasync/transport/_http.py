@@ -101,7 +101,8 @@ class Http:
     """Requests to one endpoint. Two sessions: one for answers, bounded; one for streams, which stay open.
 
     Neither has a total timeout: deadlines are the caller's. A connection is used once: making one to a local socket
-    costs little, and a request on a connection that the Engine has just given up could be lost.
+    costs little, and a request on a connection that the Engine has just given up could be lost. But one of TLS costs more,
+    and to end it politely takes until the Engine has said goodbye, too: those are kept for some seconds, and then dropped.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -118,7 +119,7 @@ class Http:
         if endpoint.socket_path:
             connector = aiohttp.UnixConnector(str(endpoint.socket_path), limit=limit, force_close=True)
         else:
-            connector = aiohttp.TCPConnector(ssl=context(endpoint) or False, limit=limit, force_close=True)
+            connector = aiohttp.TCPConnector(ssl=context(endpoint) or False, limit=limit, force_close=not endpoint.tls)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         return aiohttp.ClientSession(
             connector=connector, timeout=timeout, trust_env=False, auto_decompress=False, read_bufsize=READ_AHEAD_BYTES
@@ -162,7 +163,7 @@ class Http:
             try:
                 yield StreamedReply(self.endpoint, response, body)
             finally:
-                response.close()
+                drop(response)
 
     def _send(
         self, session: aiohttp.ClientSession, request: Request, body: bytes | _Source | None
@@ -176,6 +177,13 @@ class Http:
             skip_auto_headers=("Accept-Encoding", "User-Agent"),
             allow_redirects=False,
         )
+
+
+def drop(response: aiohttp.ClientResponse) -> None:
+    """End a response that may have no end. Not politely: TLS would go on in the background until the other side has said goodbye, too."""
+    if response.connection and response.connection.transport:
+        response.connection.transport.abort()
+    response.close()
 
 
 @asynccontextmanager

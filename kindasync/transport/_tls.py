@@ -114,9 +114,9 @@ class TlsStream(ByteStream):
                 return result
 
     async def _flush(self) -> None:
-        async with self._sending:
-            if data := self._outgoing.read():
-                await self._transport.send(data)
+        while self._outgoing.pending:  # else who receives would wait for who sends
+            async with self._sending:
+                await self._transport.send(self._outgoing.read())
 
 
 @contextmanager
