@@ -95,7 +95,7 @@ class ImageStore:
     def find(self, reference: str) -> FakeImage:
         """By reference, ID, or the beginning of an ID."""
         for name, image in self.named.items():
-            if _full(reference) == _full(name) or self._is_id(reference, image):
+            if full(reference) == full(name) or self._is_id(reference, image):
                 return image
         raise Refused(404, f"No such image: {reference}")
 
@@ -117,7 +117,7 @@ class ImageStore:
 
     def put(self, reference: str, image: FakeImage) -> None:
         """Give an image a reference; one that has had it until now keeps its ID."""
-        reference = _full(reference)
+        reference = full(reference)
         before = self.named.get(reference)
         same = next((each for each in self.named.values() if each.id == image.id), image)
         self.named[reference] = same
@@ -141,7 +141,7 @@ class ImageStore:
             if len(tags) == 1 and users and not force:
                 what = f'conflict: unable to remove repository reference "{reference}" (must force)'
                 raise Refused(409, f"{what} - container {users[0].id[:12]} is using its referenced image {short}")
-            gone = {_full(reference)}
+            gone = {full(reference)}
         for tag in gone:
             self.named.pop(tag, None)
         if not self.tags_of(image):
@@ -162,7 +162,7 @@ class ImageStore:
                     for reference in entry["RepoTags"] or ():
                         image.reference = image.reference or reference
                         self.put(reference, image)
-                        loaded.append(_full(reference))
+                        loaded.append(full(reference))
         except tarfile.TarError as error:
             raise Refused(500, _JUNK) from error
         return loaded
@@ -175,7 +175,7 @@ class ImageStore:
             for reference in references:
                 image = self.find(reference)
                 entry = entries.setdefault(image.id, {"Config": _blob(image.configuration()), "RepoTags": [], "Layers": []})
-                entry["RepoTags"].append(_full(reference))
+                entry["RepoTags"].append(full(reference))
                 if not entry["Layers"]:
                     entry["Layers"] = [_blob(layer) for layer in image.all_layers()]
                     for content in (image.configuration(), *image.all_layers()):
@@ -238,12 +238,14 @@ def _packed(files: Sequence[tuple[str, bytes]], links: Sequence[tuple[str, str]]
     return buffer.getvalue()
 
 
-def _full(reference: str) -> str:
-    """As `docker image ls` writes it, with its tag."""
+def full(reference: str) -> str:
+    """As `docker image ls` writes it, with its tag; or with its digest alone, which counts where there are both."""
     for prefix in _DOCKER_HUB:
         reference = reference.removeprefix(prefix)
-    has_tag = ":" in reference.rpartition("/")[2] or "@" in reference
-    return reference if has_tag else f"{reference}:latest"
+    named, at, digest = reference.partition("@")
+    head, slash, last = named.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{head}{slash}{name}@{digest}" if at else f"{head}{slash}{name}:{tag or 'latest'}"
 
 
 def _blob(content: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from kindasync.testing import _files, _first_process
-from kindasync.testing._images import imported
+from kindasync.testing._images import full, imported
 from kindasync.testing._nodes import Behaviour, program_of
 from kindasync.testing._programs import ProgramResult
 from kindasync.testing._protocol import Answer, Received, frame
@@ -310,7 +310,7 @@ class Routes:
             return Answer.of_json({"status": image.id})
         tag = request.param("tag") or "latest"
         name = request.param("fromImage")
-        reference = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"
+        reference = full(f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}")
         pulled = self._state.registry.get(reference)
         if not pulled:
             raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")

@@ -343,6 +343,31 @@ async def test_what_was_pushed_can_be_pulled(lab: Lab, tmp_path: Path) -> None:
     assert reports[-1].status == f"Status: Downloaded newer image for {reference}"
 
 
+async def test_of_a_tag_and_a_digest_the_digest_counts(lab: Lab, tmp_path: Path) -> None:
+    """As in references that pin an image, which are readable by their tag: by it the image is pulled, found, and used."""
+    archive = lab.archive(tmp_path, "a")
+    await image_load(lab.connection, aiter(archive))
+    async with AsyncExitStack() as stack:
+        host = "registry.test" if lab.fake else (await stack.enter_async_context(registry())).host
+        reference = f"{host}/{archive.references[0]}"
+        await image_tag(lab.connection, archive.references[0], reference)
+        await image_push(lab.connection, reference)
+        pushed = await image_inspect(lab.connection, reference)
+        if lab.fake:
+            pinned = f"{reference.rpartition(':')[0]}@sha256:{'0' * 64}"
+            lab.fake.registry[pinned] = lab.fake.images[reference]
+        else:
+            (pinned,) = pushed.digests
+        for each in (archive.references[0], reference):
+            await image_remove(lab.connection, each)
+
+        pinned = f"{reference.rpartition(':')[0]}:other@{pinned.partition('@')[2]}"
+        await image_create(lab.connection, pinned)
+
+    assert (await image_inspect(lab.connection, pinned)).id == pushed.id
+    assert await lab.created(lab.spec("none", image=pinned))
+
+
 async def test_pull_of_what_the_registry_does_not_have(lab: Lab) -> None:
     """NotFound, and the image in question."""
     async with AsyncExitStack() as stack:

@@ -18,6 +18,7 @@ import yaml
 
 from kindasync import AlreadyExists, Cluster, ConfigInvalid, KindasyncError, NotReady
 from kindasync import events as told
+from kindasync.cluster._images import DEFAULT_MINOR, PINNED
 from kindasync.cluster._owner import owner
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_remove
@@ -618,6 +619,21 @@ async def test_without_any_image_the_default_is_pulled_or_the_error_says_how_to_
 
     assert "kindest/node:v1.37" in raised.value.what
     assert "12 minutes" in raised.value.hint
+
+
+async def test_the_default_is_pulled_by_its_digest(fake: FakeEngine) -> None:
+    """Of which there is one for the default minor; its nodes boot as kind's do."""
+    reference = PINNED[DEFAULT_MINOR]
+    name, digest = reference.split("@")
+    image = FakeImage(reference=reference, files=dict(fake.images[NODE_IMAGE].files))
+    fake.registry[f"{name.rpartition(':')[0]}@{digest}"] = image
+    del fake.images[NODE_IMAGE]
+
+    await create(fake)
+
+    (pull,) = fake.requests_of("ImageCreate")
+    assert pull.param("tag") == digest
+    assert fake.containers[NODE].image is image
 
 
 async def test_that_network_policies_are_not_enforced_is_told_where_it_is_so(fake: FakeEngine) -> None:
