@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -19,6 +19,7 @@ from kindasync.transport._source import end
 from kindasync.transport._tls import context
 
 CONNECT_S = 10.0
+KEPT_S = 2.0  # less than any proxy between keeps a connection that is idle
 UNARY_CONNECTIONS = 32
 READ_AHEAD_BYTES = 1024 * 1024  # of what is read: an image comes in pieces of about this size, and each costs time here
 
@@ -102,7 +103,7 @@ class Http:
 
     Neither has a total timeout: deadlines are the caller's. A connection is used once: making one to a local socket
     costs little, and a request on a connection that the Engine has just given up could be lost. But one of TLS costs more,
-    and to end it politely takes until the Engine has said goodbye, too: those are kept for some seconds, and then dropped.
+    and to end it politely takes until the Engine has said goodbye, too: those are kept for KEPT_S, and dropped at the end.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -119,7 +120,9 @@ class Http:
         if endpoint.socket_path:
             connector = aiohttp.UnixConnector(str(endpoint.socket_path), limit=limit, force_close=True)
         else:
-            connector = aiohttp.TCPConnector(ssl=context(endpoint) or False, limit=limit, force_close=not endpoint.tls)
+            tls = context(endpoint)
+            reuse: dict[str, Any] = {"keepalive_timeout": KEPT_S} if tls else {"force_close": True}
+            connector = aiohttp.TCPConnector(ssl=tls or False, limit=limit, **reuse)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         return aiohttp.ClientSession(
             connector=connector, timeout=timeout, trust_env=False, auto_decompress=False, read_bufsize=READ_AHEAD_BYTES
@@ -149,7 +152,11 @@ class Http:
         async with _body_of(request) as body:
             with _translated(self.endpoint, body):
                 async with self._send(self._unary, request, body) as response:
-                    return Reply(status=response.status, headers=response.headers, body=await response.read())
+                    try:
+                        return Reply(status=response.status, headers=response.headers, body=await response.read())
+                    except BaseException:
+                        drop(response)
+                        raise
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[StreamedReply]:

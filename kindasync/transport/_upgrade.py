@@ -14,7 +14,8 @@ from anyio.abc import ByteStream
 from kindasync.errors import ConnectionLost
 from kindasync.transport._endpoint import Endpoint
 from kindasync.transport._http import CONNECT_S, Reply, Request, unreachable
-from kindasync.transport._tls import TlsStream, context
+from kindasync.transport._tls import context
+from kindasync.transport._tls_stream import TlsStream
 
 MAX_HEADER_BYTES = 64 * 1024
 ANSWER_S = 60.0

@@ -21,7 +21,8 @@ from kindasync.testing import FakeEngine
 from kindasync.testing._api_server import CERTIFICATE as FOREIGN
 from kindasync.transport import Endpoint, TlsFiles
 from kindasync.transport._http import Reply, Request
-from kindasync.transport._tls import TlsStream, context
+from kindasync.transport._tls import context
+from kindasync.transport._tls_stream import TlsStream
 from kindasync.transport._upgrade import upgrade
 from tests.engine.certificates import files_in, server_context
 from tests.engine.lab import Lab
@@ -225,6 +226,36 @@ async def test_an_end_that_was_not_said_is_none(files: TlsFiles, tmp_path: Path)
 
     with pytest.raises(anyio.BrokenResourceError):
         await answer(handler, files, tmp_path)
+
+
+async def test_neither_direction_waits_for_the_other(files: TlsFiles, tmp_path: Path) -> None:
+    """A program that says much, and reads only then: what is sent to it meanwhile is held up, and what it says still comes."""
+    much = bytes(range(256)) * 40_000
+
+    async def handler(stream: TlsStream) -> None:
+        await stream.send(much)
+        request = b"".join([data async for data in stream])
+        await stream.send(str(len(request)).encode())
+        await stream.send_eof()
+
+    async with served(handler, tmp_path) as port:
+        tls = context(Endpoint(host="localhost", port=port, tls=files))
+        assert tls is not None
+        async with await anyio.connect_tcp("127.0.0.1", port) as transport:
+            stream = TlsStream(transport, tls, server_hostname="localhost")
+            await stream.handshake()
+
+            async def send() -> None:
+                for _ in range(10):
+                    await stream.send(much)
+                await stream.send_eof()
+
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(send)
+                    received = b"".join([data async for data in stream])
+
+    assert received == much + str(10 * len(much)).encode()
 
 
 @pytest.mark.parametrize("authority", ["theirs", "another"])
