@@ -52,13 +52,19 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
 
 @asynccontextmanager
 async def _cordoned(api: ClusterApi, node: str) -> AsyncIterator[None]:
-    """Have no more pods placed on a node. Where the body fails, or is cancelled, they can be placed again."""
+    """Have no more pods placed on a node. Where the body fails, or is cancelled, they can be placed again, if they could before."""
+    before = (await api.insist("GET", f"/api/v1/nodes/{node}")).get("spec") or {}
     try:
         await _set_unschedulable(api, node, True)
         yield
-    except BaseException:
-        with anyio.move_on_after(UNCORDON_S, shield=True), suppress(ClusterError):
-            await _set_unschedulable(api, node, False)
+    except BaseException as error:
+        if not before.get("unschedulable"):
+            done = False
+            with anyio.move_on_after(UNCORDON_S, shield=True), suppress(ClusterError):
+                await _set_unschedulable(api, node, False)
+                done = True
+            if not done:
+                error.add_note(f"node {node} stays cordoned: kubectl uncordon {node}")
         raise
 
 
