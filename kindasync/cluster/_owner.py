@@ -44,11 +44,11 @@ def fate(then: str, now: str, *, here: str) -> Fate:
     """What has become of the process `then`, when the one that has its number now is `now` (empty: none has), and we are `here`.
 
     Processes can be told from each other on one host and in one PID namespace: containers count from 1 again. A host that has
-    another boot ID has been started anew since.
+    another boot ID has been started anew since; or it is another one of that name, where it has no ID.
     """
-    host, _, namespace, *_ = then.split("/")
-    own_host, _, own_namespace, *_ = here.split("/")
-    if (host, namespace) != (own_host, own_namespace):
+    host, boot, namespace, *_ = then.split("/")
+    own_host, own_boot, own_namespace, *_ = here.split("/")
+    if (host, namespace) != (own_host, own_namespace) or (host.endswith("+") and boot != own_boot):
         return Fate.UNKNOWN
     # One of another user may not say when it was started (hidepid, proc(5)): it is taken for the same.
     lives = now and (then == now or (now.endswith("/") and then.startswith(now)))

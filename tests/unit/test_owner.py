@@ -26,6 +26,7 @@ HERE = "host/boot-2/ns/1/10"
         ("host/boot-2/ns/42/700", "host/boot-2/ns/42/", Fate.LIVES),  # another user's, who hides it
         ("elsewhere/boot-3/ns/42/700", "", Fate.UNKNOWN),  # on another machine
         ("elsewhere/boot-3/ns/42/700", "host/boot-2/ns/42/700", Fate.UNKNOWN),
+        ("host+/boot-1/ns/42/700", "", Fate.UNKNOWN),  # perhaps, as most containers have no ID
         ("host+cafe/boot-3/ns/42/700", "", Fate.UNKNOWN),  # on one of the same name
         ("host/boot-2/other/42/700", "", Fate.UNKNOWN),  # in a container
     ],
