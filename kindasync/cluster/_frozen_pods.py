@@ -12,6 +12,7 @@ import anyio
 
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL
 from kindasync.docker import Connection
+from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import (
     Container,
     ContainerSpec,
@@ -50,5 +51,9 @@ async def _thaw(connection: Connection, container: Container) -> None:
             with anyio.move_on_after(THAW_S):
                 await container_wait(connection, helper)
         finally:
-            with anyio.move_on_after(CLEANUP_S, shield=True):
-                await container_remove(connection, helper)
+            await carried_through(partial(_remove, connection, helper))
+
+
+async def _remove(connection: Connection, helper: str) -> None:
+    with anyio.move_on_after(CLEANUP_S):
+        await container_remove(connection, helper)
