@@ -167,7 +167,9 @@ def _warn_of_host(run: Run, *, shares_files: bool) -> None:
             run.emit(events.Warned, message=f"{variable}={os.environ[variable]} has no effect: {instead}")
     paths = {mount.host_path: None for node in run.request.config.nodes for mount in node.extra_mounts}
     for path in filter(_is_missing, paths if shares_files else ()):
-        run.emit(events.Warned, message=f"{path}, which extraMounts name, is not there: the Engine makes an empty directory")
+        run.emit(
+            events.Warned, message=f"{path}, which extraMounts name, is not there: the Engine makes an empty directory, if it has none"
+        )
 
 
 def _is_missing(path: str) -> bool:

@@ -98,7 +98,7 @@ def _host_ports(config: ClusterConfig) -> Iterator[tuple[str, PortMapping]]:
         for index, mapping in enumerate(node.extra_port_mappings):
             yield f"nodes[{node_index}].extraPortMappings[{index}].hostPort", mapping
     networking, local = config.networking, config.extras.registries.local
-    address = networking.api_server_address or "127.0.0.1"
+    address = networking.api_server_address or ("::1" if networking.ip_family is IPFamily.IPV6 else "127.0.0.1")
     yield "networking.apiServerPort", PortMapping(container_port=6443, host_port=networking.api_server_port, listen_address=address)
     if local:
         yield "extras.registries.local.hostPort", PortMapping(container_port=5000, host_port=local.host_port, listen_address="127.0.0.1")

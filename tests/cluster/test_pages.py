@@ -45,7 +45,7 @@ async def test_a_power_cut() -> None:
 
         await names_of(block("index", 3))["around"](worker)
 
-        await cluster.wait_for(f"node/{worker.name}", "condition=Ready", timeout_s=1)
+        await cluster.wait_for(f"node/{worker.name}", "condition=Ready", timeout_s=10)
 
 
 async def test_a_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

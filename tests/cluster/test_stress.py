@@ -111,7 +111,7 @@ async def test_an_interrupted_create_leaves_nothing(name: str, own_home: Path, e
 async def test_creates_interrupted_at_any_moment_leave_nothing(name: str, own_home: Path, number: signal.Signals, times: int) -> None:
     """Spread over the length of one create. One that had come to its end is deleted like any other; but most had not."""
     before = await look(own_home)
-    create_s = measured_create(name)
+    create_s = min(measured_create(name), measured_create(name))
     codes = []
     for index in range(times):
         code = await interrupt(f"{name}-{index}", number, (index + 0.5) * create_s / times)
@@ -127,7 +127,7 @@ async def test_creates_interrupted_at_any_moment_leave_nothing(name: str, own_ho
 
     print(f"a create takes {create_s:.1f} s; exit codes: {codes}")
     assert set(codes) <= {0, 128 + number, -number}  # the last: before the command had begun
-    assert codes.count(128 + number) >= times * 3 // 4, codes
+    assert codes.count(0) <= times // 4, codes
 
 
 def measured_create(name: str) -> float:

@@ -126,7 +126,7 @@ async def test_a_mount_of_what_is_not_there(fake: FakeEngine, home: Path, tmp_pa
 
     await Cluster.create("demo", config=config(workers=0) | {"nodes": [{"extraMounts": mounts}]}, engine=fake.url, on_event=seen.keep)
 
-    expected = f"{path}, which extraMounts name, is not there: the Engine makes an empty directory"
+    expected = f"{path}, which extraMounts name, is not there: the Engine makes an empty directory, if it has none"
     assert [each.message for each in seen.of(told.Warned)] == ([] if there else [expected])
 
 
