@@ -311,7 +311,7 @@ class Routes:
         tag = request.param("tag") or "latest"
         name = request.param("fromImage")
         reference = full(f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}")
-        pulled = self._state.registry.get(reference)
+        pulled = next((image for each, image in self._state.registry.items() if full(each) == reference), None)
         if not pulled:
             raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
 
