@@ -44,7 +44,8 @@ async def rebalance(run: Run, *, without: str = "") -> None:
         balancer = balancer_among(containers)
         if names == written or not balancer or not await is_ours(run.connection, balancer):
             break
-        await put_archive(run.connection, balancer.id, "/", tar_of({CONFIG_PATH: config(names)}))
+        ipv6 = any(at.ipv6_address or at.fixed_ipv6 for at in balancer.attachments)
+        await put_archive(run.connection, balancer.id, "/", tar_of({CONFIG_PATH: config(names, ipv6=ipv6)}))
         with suppress(Conflict):  # it does not run, and will read it at its start
             await container_kill(run.connection, balancer.id, RELOAD_SIGNAL)
         written = names

@@ -92,7 +92,8 @@ async def start_balancer(run: Run, config: ClusterConfig, facts: Facts) -> Conta
                 port=balancer.port,
             )
             container_id = await container_create(run.connection, balancer.name, spec)
-            files = {BALANCER_CONFIG: balancer_config([node.name for node in plan_.control_planes])}
+            ipv6 = any(":" in subnet for subnet in facts.network_subnets)
+            files = {BALANCER_CONFIG: balancer_config([node.name for node in plan_.control_planes], ipv6=ipv6)}
             await put_archive(run.connection, container_id, "/", tar_of(files))
             others = await start(run, container_id, balancer.name, (balancer.port,), config, facts)
             if not others:

@@ -30,17 +30,18 @@ defaults
   timeout server 1h
   default-server check check-ssl verify none inter 1s downinter 200ms fall 2 rise 1 on-marked-down shutdown-sessions init-addr libc,none resolvers docker
 frontend api
-  bind :::{port} v4v6
+  bind {address}
   default_backend control-planes
 backend control-planes
   option httpchk GET /readyz
 """
 
 
-def config(control_planes: Sequence[str]) -> str:
-    """haproxy's configuration for control planes, by their names."""
+def config(control_planes: Sequence[str], *, ipv6: bool) -> str:
+    """haproxy's configuration for control planes, by their names. `ipv6`: whether it has such an address; the kernel may know none."""
+    address = f":::{API_PORT} v4v6" if ipv6 else f"*:{API_PORT}"
     servers = (f"  server {name} {name}:{API_PORT}\n" for name in control_planes)
-    return _CONFIG.format(port=API_PORT) + "".join(servers)
+    return _CONFIG.format(address=address) + "".join(servers)
 
 
 def balancer_spec(

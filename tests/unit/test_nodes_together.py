@@ -87,6 +87,20 @@ async def test_the_balancer_has_all_control_planes_before_it_starts(fake: FakeEn
     assert cluster.kubeconfig["clusters"][0]["cluster"]["server"] == f"https://127.0.0.1:{binding['HostPort']}"
 
 
+@pytest.mark.parametrize(("ipv6", "bound"), [(True, ":::6443 v4v6"), (False, "*:6443")])
+async def test_the_balancer_listens_at_addresses_that_there_are(fake: FakeEngine, ipv6: bool, bound: str) -> None:
+    """Where the kernel knows no IPv6, haproxy would not start; and so it is when a control plane is added."""
+    if not ipv6:
+        fake.fail("NetworkCreate", message="IPv6 is disabled")
+    cluster = await create(fake, 2, 0)
+    created = fake.containers[BALANCER].files["/kind/haproxy.cfg"].decode()
+
+    await cluster.add_node("control-plane")
+
+    for config in (created, fake.containers[BALANCER].files["/kind/haproxy.cfg"].decode()):
+        assert [line.split(maxsplit=1)[1] for line in config.splitlines() if line.startswith("  bind ")] == [bound]
+
+
 async def test_one_control_plane_has_no_balancer(fake: FakeEngine) -> None:
     """Nothing to balance."""
     await create(fake, 1, 2)
