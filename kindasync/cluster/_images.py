@@ -16,8 +16,13 @@ from kindasync.versions import KubernetesVersion
 REPOSITORY = "kindasync/node"  # of the images that `build node-image` makes, unless it is told another
 KUBERNETES_LABEL = "kindasync.kubernetes"
 DEFAULT_MINOR = "1.37"
-# What is pulled where nothing else is to be had, by digest: upstream's images until ours are published.
-PINNED = {"1.37": "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"}
+# What is pulled where nothing else is to be had is that of the default minor, by digest. Until ours are published they are
+# upstream's: what kind v0.31.0, v0.32.0 and v0.33.0 have as their default (Go module sigs.k8s.io/kind, pkg/apis/config/defaults).
+PINNED = {
+    "1.35": "kindest/node:v1.35.0@sha256:452d707d4862f52530247495d180205e029056831160e22870e37e3f6c1ac31f",
+    "1.36": "kindest/node:v1.36.1@sha256:3489c7674813ba5d8b1a9977baea8a6e553784dab7b84759d1014dbd78f7ebd5",
+    "1.37": "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
+}
 BUILD_HINT = "kindasync build node-image builds one (about 12 minutes on two cores, then cached)"
 
 

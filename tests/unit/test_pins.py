@@ -12,7 +12,7 @@ import pytest
 from kindasync.build import Options
 from kindasync.build._build import plan_of
 from kindasync.build._sources import directory
-from kindasync.cluster._images import DEFAULT_MINOR
+from kindasync.cluster._images import DEFAULT_MINOR, PINNED
 from kindasync.versions import SUPPORTED, KubernetesVersion
 
 SOURCES = directory()
@@ -44,6 +44,14 @@ def test_the_supported_minors_are_those_with_pins() -> None:
     """And the default is the newest of them."""
     assert sorted(PINS["kubernetes"]) == MINORS
     assert PINS["default"] == DEFAULT_MINOR == MINORS[-1]
+
+
+def test_the_images_to_pull_are_those_of_the_supported_minors() -> None:
+    """Each by a digest, and told in the documentation."""
+    assert list(PINNED) == MINORS
+    for minor, reference in PINNED.items():
+        assert re.fullmatch(rf"kindest/node:v{re.escape(minor)}\.\d+@sha256:[0-9a-f]{{64}}", reference)
+        assert reference in (DOCS / "node-image.md").read_text()
 
 
 @pytest.mark.parametrize("minor", MINORS)
