@@ -282,11 +282,18 @@ class NetworkPolicyNotEnforced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed(Event):
-    """A step failed, `step`: `error` says why; what follows is the rollback."""
+    """A step failed, `step`: `error` says why; what follows is the rollback, if anything was made."""
 
     stage: ClassVar[str] = "failure"
     step: str
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted(Event):
+    """A create, or add, was cancelled; what follows is the rollback."""
+
+    stage: ClassVar[str] = "failure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -524,7 +531,7 @@ def structlog_listener(logger: Any = None) -> Callback:
     def listen(event: Event) -> None:
         fields = event.to_json()
         name = fields.pop("event")
-        level = "warning" if isinstance(event, Warned) else "error" if isinstance(event, StepFailed) else "info"
+        level = "warning" if isinstance(event, Warned | Interrupted) else "error" if isinstance(event, StepFailed) else "info"
         getattr(log, level)(name, **fields)
 
     return listen

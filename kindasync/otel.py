@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from kindasync.errors import KindasyncError
-from kindasync.events import Event, StepFailed, Timed, Warned
+from kindasync.events import Event, Interrupted, StepFailed, Timed, Warned
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -73,7 +73,7 @@ def _record_stages(tracer: Tracer, span: Span, events: Iterable[Event]) -> None:
             case Timed():
                 stage = tracer.start_span(event.stage, within, start_time=_began_ns(event), attributes=_attributes(event))
                 stage.end(_ns(event.time))
-            case StepFailed() | Warned():
+            case StepFailed() | Interrupted() | Warned():
                 span.add_event(type(event).__name__, _attributes(event), _ns(event.time))
                 failed = failed or getattr(event, "step", "")
     if failed:

@@ -65,6 +65,8 @@ def describe(event: events.Event) -> str | None:
             return f'claimed cluster "{event.cluster}" in {event.duration_s:.1f} s'
         case events.StepFailed():
             return f"failed to {event.step}"
+        case events.Interrupted():
+            return "interrupted"
         case events.RolledBack():
             left = f"; left behind: {', '.join(event.left_behind)}" if event.left_behind else ""
             return f"took back what was made{left}"

@@ -184,7 +184,7 @@ class _Live:
                 self._put(event, "image", f"pulled {event.image}", ended=now)
             case events.NodeReady():
                 self._put(event, event.node, "Ready", ended=now)
-            case events.StepFailed():
+            case events.StepFailed() | events.Interrupted():
                 self._put(event, event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
             case events.Warned():
                 self._console.print(_plain(event.message, style="yellow"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kindasync.cli._timings import Span, aligned, spans
 from kindasync.errors import KindasyncError
-from kindasync.events import Event, StepFailed, Warned
+from kindasync.events import Event, Interrupted, StepFailed, Warned
 
 _TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 _MOST_TICKS = 12
@@ -90,6 +90,8 @@ def _said(events: Iterable[Event]) -> str:
             case StepFailed():
                 where = f" ({event.node})" if event.node else ""
                 lines.append(f'<li class="failed">{event.monotonic_s:.1f} s: {escape(event.step + where)}: {escape(event.error)}</li>\n')
+            case Interrupted():
+                lines.append(f'<li class="failed">{event.monotonic_s:.1f} s: interrupted</li>\n')
             case Warned():
                 lines.append(f'<li class="warned">{event.monotonic_s:.1f} s: {escape(event.message)}</li>\n')
     return f"<ul>\n{''.join(lines)}</ul>\n" if lines else ""

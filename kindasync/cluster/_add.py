@@ -93,6 +93,8 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: Clust
                 await put_marks(connection, cluster, [container], Mark.FINISHED)
                 return container
         except BaseException as error:
+            if not isinstance(error, Exception):
+                run.emit(events.Interrupted)
             await carried_through(partial(_roll_back, run, api, found.containers, error))
             raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ from kindasync.cluster._requests import DEFAULT_POOL, DEFAULT_WAIT_S, AnyConfig,
 from kindasync.config import Role
 from kindasync.config._rules import name_problems
 from kindasync.docker._engine import Engine, carried_through
-from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, KindasyncError, LeftBehind, PoolEmpty, one_error
-from kindasync.events import Bus, Callback
+from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, EngineError, KindasyncError, LeftBehind, PoolEmpty, one_error
+from kindasync.events import Bus, Callback, StepFailed
 from kindasync.kubeconfig import for_cluster
 
 if TYPE_CHECKING:
@@ -87,7 +87,12 @@ class Cluster:
         Raises: ConfigInvalid; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady; EngineError.
         Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
         """
-        request = request_of(config, name, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
+        try:
+            request = request_of(config, name, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
+        except ConfigInvalid as error:
+            async with Bus().delivering(on_event) as bus:
+                bus.emit(StepFailed(cluster=name or "", step="read the configuration", error=str(error)))
+            raise
         return await cls._create(request, on_event, engine)
 
     @classmethod
@@ -790,7 +795,12 @@ async def _limiter(connection: Connection, limit: int | None) -> anyio.CapacityL
 async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
     """The connection and the bus of one public operation. Errors leave it as one error."""
     with one_error():
-        async with Bus().delivering(on_event) as bus, Engine.of(engine).connect() as connection:
+        async with Bus().delivering(on_event) as bus, AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(Engine.of(engine).connect())
+            except EngineError as error:
+                bus.emit(StepFailed(step="connect to the Engine", error=str(error)))
+                raise
             yield connection, bus
 
 

@@ -69,6 +69,8 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
     try:
         return await _create(run, undo)
     except BaseException as error:
+        if not isinstance(error, Exception):
+            run.emit(events.Interrupted)
         if isinstance(error, KindasyncError):
             await carried_through(partial(diagnose, connection, error))  # as the host is now, with all that was made
         await carried_through(partial(undo, error))

@@ -17,8 +17,10 @@ from kindasync.docker.containers import container_kill
 from kindasync.docker.images import image_import, image_remove
 from kindasync.errors import BootFailed, ImageUnusable, StepFailed
 from tests.cluster.conftest import Left, look
+from tests.unit.recording import Recording
 
 pytestmark = pytest.mark.anyio
+SAID_S = 2.0  # from the cause to the failing event
 END_S = 12.0  # from the cause to the command's end
 
 
@@ -31,10 +33,12 @@ async def before(own_home: Path) -> AsyncIterator[Left]:
 
 
 async def refused(kind: type[KindasyncError], **options: Any) -> KindasyncError:
-    """The error of a create that has to fail soon."""
+    """The error of a create that has to fail soon, and to say so at once."""
+    seen = Recording()
     with anyio.fail_after(END_S), pytest.raises(kind) as caught:
-        await Cluster.create(**options)
+        await Cluster.create(**options, on_event=seen.keep)
     assert caught.value.hint
+    assert seen.of(events.StepFailed)[0].monotonic_s < SAID_S
     return caught.value
 
 
@@ -126,5 +130,5 @@ async def test_a_node_that_dies(before: Left, name: str, moment: type[events.Eve
 
     assert isinstance(caught.value.failures[0], BootFailed), caught.value
     assert "died" in str(caught.value)
-    assert failed[0] - killed[0] < 2
+    assert failed[0] - killed[0] < SAID_S
     assert anyio.current_time() - killed[0] < END_S

@@ -11,13 +11,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from kindasync import Cluster, Engine
+from kindasync import Cluster, Engine, events
 from kindasync.docker.system import system_info
 from kindasync.errors import StepFailed
 from tests.cluster.conftest import look
+from tests.unit.recording import Recording
 
 pytestmark = [pytest.mark.anyio, pytest.mark.remote]
 MIB = 1 << 20
+SAID_S = 2.0  # from the cause to the failing event
 END_S = 12.0
 
 
@@ -43,9 +45,11 @@ async def test_a_full_disk(leave_free: Callable[[int], None], own_home: Path, na
     before = await look(own_home)
     leave_free(mib)
 
+    seen = Recording()
     with anyio.fail_after(END_S), pytest.raises(StepFailed) as caught:
-        await Cluster.create(name)
+        await Cluster.create(name, on_event=seen.keep)
 
+    assert seen.of(events.StepFailed)[0].monotonic_s < SAID_S
     assert "space" in str(caught.value)
     assert "free disk space" in caught.value.hint
     assert await look(own_home) == before

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -89,20 +90,26 @@ async def interrupt(name: str, number: int, after_s: float) -> int:
 
 @pytest.mark.parametrize("event", ["ContainerCreated", "NodePaused", "RuntimeReady", "ApiServerUp"])
 async def test_an_interrupted_create_leaves_nothing(name: str, own_home: Path, event: str) -> None:
-    """Ctrl-C at some moments of it: no container, volume, network, file or kubeconfig entry that was not there before."""
+    """Ctrl-C at some moments of it: told at once, then no container, volume, network, file or kubeconfig entry that was not there before."""
     before = await look(own_home)
+    sent: list[datetime] = []
+    told: list[datetime] = []
 
     def run() -> int:
         command = [sys.executable, "-c", HEEDING_INTERRUPTS, "create", "cluster", "-n", name, "--events", "json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout
-            for line in process.stdout:
-                if json.loads(line)["event"] == event:
+            for seen in map(json.loads, process.stdout):
+                if seen["event"] == event:
+                    sent.append(datetime.now(UTC))
                     process.send_signal(signal.SIGINT)
+                if seen["event"] == "Interrupted":
+                    told.append(datetime.fromisoformat(seen["time"]))
             return process.wait(120)
 
     assert await anyio.to_thread.run_sync(run) == 128 + signal.SIGINT
     assert await look(own_home) == before
+    assert (told[0] - sent[0]).total_seconds() < 2
 
 
 @pytest.mark.stress

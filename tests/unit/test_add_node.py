@@ -338,18 +338,21 @@ async def test_a_control_plane_that_fails_leaves_etcd_and_the_balancer(fake: Fak
 
 @pytest.mark.parametrize("event", ["ContainerCreated", "NodePaused", "RuntimeReady", "NodeJoined", "NodeReady"])
 async def test_cancelled_at_an_event(fake: FakeEngine, home: Path, event: str) -> None:
-    """However far it was, the node is gone."""
+    """However far it was, the node is gone; and it is told, before that."""
     cluster = await create(fake)
+    seen = Recording()
 
     with nothing_left(fake, home), anyio.CancelScope() as scope:
 
         async def listen(each: Event) -> None:
+            await seen.keep(each)
             if type(each).__name__ == event:
                 scope.cancel()
 
         await cluster.add_node(on_event=listen)
 
     assert scope.cancelled_caught
+    assert event == "NodeReady" or seen.names.index("Interrupted") < seen.names.index("NodeRemoved")
 
 
 async def test_a_listener_that_fails_at_the_last_event(fake: FakeEngine, home: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,38 @@ class Creation:
         self._scope = anyio.CancelScope()
         self._task: asyncio.Task[Cluster] | None = None
         self._way = way
+        self._cancelled_at: datetime | None = None
+        self.seen = Recording()
         self.cluster: Cluster | None = None
 
-    async def run(self, **options: Any) -> None:
+    async def run(self, *, on_event: Callable[[Event], Any] | None = None, **options: Any) -> None:
         """Create, until the end or until cancelled. `cluster` is there if it was not in vain."""
+
+        async def listen(event: Event) -> None:
+            await self.seen.keep(event)
+            if on_event:
+                await on_event(event)
+
+        def create() -> Coroutine[Any, Any, Cluster]:
+            return Cluster.create("demo", engine=self._fake.url, on_event=listen, **options)
+
         with self._scope, anyio.fail_after(15):
-            self._task = asyncio.ensure_future(Cluster.create("demo", engine=self._fake.url, **options)) if self._way == "task" else None
+            self._task = asyncio.ensure_future(create()) if self._way == "task" else None
             try:
-                self.cluster = await (self._task or Cluster.create("demo", engine=self._fake.url, **options))
+                self.cluster = await (self._task or create())
             except asyncio.CancelledError:
                 if not self._task:
                     raise
 
     def cancel(self) -> None:
+        self._cancelled_at = self._cancelled_at or datetime.now(UTC)
         (self._task or self._scope).cancel()
+
+    def was_told_at_once(self) -> bool:
+        """Once, within 2 s, and before anything was taken back."""
+        assert self._cancelled_at
+        since = (self.seen.only(told.Interrupted).time - self._cancelled_at).total_seconds()
+        return 0 <= since < 2 and "NodeRemoved" not in self.seen.names[: self.seen.names.index("Interrupted")]
 
     def cancel_from_thread(self) -> None:
         """As `cancel`, from the fake's thread."""
@@ -143,12 +162,13 @@ async def test_the_lists_here_are_those_of_a_create(fake: FakeEngine) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("event", EVENTS)
 async def test_cancelled_at_an_event(fake: FakeEngine, home: Path, event: str, way: str) -> None:
-    """Nothing is left."""
+    """Nothing is left, and it is told at once; the last event comes when there is a cluster, which is deleted."""
     with nothing_left(fake, home):
         creation = Creation(fake, way)
         await creation.run(on_event=at(event, creation.cancel), before_boot=[nothing])
 
     assert creation.cluster is None
+    assert event == "ClusterReady" or creation.was_told_at_once()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -166,7 +186,7 @@ async def test_cancelled_at_a_request(fake: FakeEngine, home: Path, operation: s
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("operation", "nth"), [each for each in REQUESTS if each not in [*MAKES, ("ContainerCreate", 1)]])
 async def test_cancelled_while_the_engine_is_silent(fake: FakeEngine, home: Path, operation: str, nth: int, way: str) -> None:
-    """What only asks is given up at once."""
+    """What only asks is given up at once, and that is told, once there is an Engine."""
     with nothing_left(fake, home):
         creation = Creation(fake, way)
         fake.on(operation, creation.cancel_from_thread, nth)
@@ -174,6 +194,7 @@ async def test_cancelled_while_the_engine_is_silent(fake: FakeEngine, home: Path
         await creation.run()
 
     assert creation.cluster is None
+    assert operation == "SystemPing" or creation.was_told_at_once()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -199,6 +199,29 @@ def test_events_of_a_create_that_fails(run: Run, fake: FakeEngine) -> None:
     assert ran.err.startswith("ERROR: cannot start node")
 
 
+@pytest.mark.parametrize(
+    ("name", "endpoint", "step", "error"),
+    [
+        ("Demo!", "", "read the configuration", 'name: "Demo!" may only hold'),
+        ("demo", "unix:///nothing.sock", "connect to the Engine", "there is no such socket"),
+    ],
+)
+def test_events_of_a_create_that_cannot_begin(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, endpoint: str, step: str, error: str
+) -> None:
+    """That is one, too: who reads the events needs nothing else."""
+    if endpoint:
+        monkeypatch.setenv("DOCKER_HOST", endpoint)
+
+    ran = run("create", "cluster", "--name", name, "--events", "json")
+
+    assert ran.code == 1
+    ((kind, failed, said),) = [(event["event"], event["step"], event["error"]) for event in ran.events]
+    assert (kind, failed) == ("StepFailed", step)
+    assert error in said
+    assert error in ran.err
+
+
 def test_without_a_wait(run: Run, fake: FakeEngine) -> None:
     """`--wait 0s` returns as kind does."""
     fake.node.becomes_ready = False

@@ -127,6 +127,7 @@ DESCRIBED = [
     (events.ClusterReady(cluster="demo", duration_s=12.345), 'cluster "demo" is ready after 12.3 s'),
     (events.NetworkPolicyNotEnforced(), None),  # doctor and docs say so; a terminal would say it every time
     (events.StepFailed(step="boot nodes", error="it died"), "failed to boot nodes"),
+    (events.Interrupted(cluster="demo"), "interrupted"),
     (events.RolledBack(duration_s=1), "took back what was made"),
     (events.RegistryStarted(host="localhost:5001", duration_s=1), "takes images as localhost:5001/NAME"),
     (events.RegistryStarted(mirrors=("docker.io", "quay.io"), duration_s=1), "caches docker.io, quay.io"),

@@ -22,6 +22,7 @@ from kindasync.events import (
     ClusterReady,
     Event,
     ImagePullProgress,
+    Interrupted,
     NodeBooted,
     NodeRemoved,
     PreloadProgress,
@@ -148,6 +149,7 @@ FilesPut (files): duration_s
 HookEnded (hooks): duration_s, hook
 ImagePullProgress (image): subject, current, total, unit
 ImagePulled (image): duration_s, image
+Interrupted (failure):
 KubeadmPhase (kubeadm): duration_s, phase
 LoadProgress (load): subject, current, total, unit
 ManifestApplied (addons): duration_s, manifest
@@ -440,6 +442,7 @@ async def test_elapsed_seconds() -> None:
     [
         (booted("a"), "info", {"event": "NodeBooted", "cluster": "demo", "node": "a", "stage": "boot", "duration_s": 1.0}),
         (Warned(message="slow disk"), "warning", {"event": "Warned", "stage": "warning", "message": "slow disk"}),
+        (Interrupted(), "warning", {"event": "Interrupted", "stage": "failure"}),
         (StepFailed(step="boot", error="died"), "error", {"event": "StepFailed", "step": "boot", "error": "died"}),
     ],
 )
