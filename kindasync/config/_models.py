@@ -22,6 +22,10 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, Scalar) else value
 
 
+def _value(value: object) -> object:
+    return "" if value is None else _text(value)
+
+
 def _amount(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
 
@@ -41,9 +45,9 @@ def _number_or_truth(kind: str) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-# Where a text is wanted, what YAML takes for a number stands for its spelling; and so does true, which only values of mappings may well be.
+# Where a text is wanted, what YAML takes for a number stands for its spelling; and so does true, and nothing for an empty one, which only values of mappings may well be.
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
-Value = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Value = Annotated[str, BeforeValidator(_value), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 Amount = Annotated[str, BeforeValidator(_amount), WithJsonSchema({"type": ["string", "number"]})]
 Integer = Annotated[int, _number_or_truth("an integer")]
 Boolean = Annotated[bool, _number_or_truth("true or false")]

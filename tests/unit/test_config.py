@@ -180,9 +180,12 @@ def test_what_is_required_may_not_be_empty(field: str) -> None:
     assert problems(META | {field: ""}) == [f"{field}: is required"]
 
 
-def test_empty_labels_are_given() -> None:
+@pytest.mark.parametrize("empty", ["''", "", "null"])
+def test_empty_labels_are_given(empty: str) -> None:
     """Only words that are one of several have a default to fall back to."""
-    assert load(HEAD + "nodes: [{labels: {a: ''}}]\nruntimeConfig: {api/all: ''}").nodes[0].labels == {"a": ""}
+    config = load(HEAD + f"nodes: [{{labels: {{a: {empty}}}}}]\nruntimeConfig:\n  api/all: {empty}\n")
+
+    assert (config.nodes[0].labels, config.runtime_config) == ({"a": ""}, {"api/all": ""})
 
 
 def test_defaults_below_nodes() -> None:
@@ -362,7 +365,7 @@ def test_bytes_that_are_no_text(source: str | bytes, message: str) -> None:
         ("nodes: [{role: external-load-balancer}]", "nodes[0].role: must be 'control-plane' or 'worker', not \"external-load-balancer\""),
         ("nodes: [{extramounts: []}]", "nodes[0].extramounts: there is no such field"),
         ("nodes: [{labels: [a]}]", "nodes[0].labels: must be a mapping, not ['a']"),
-        ("nodes: [{labels: {a: null}}]", "nodes[0].labels.a: must be a text, not None"),
+        ("nodes: [{labels: {a: []}}]", "nodes[0].labels.a: must be a text, not []"),
         (
             "nodes: [{extraMounts: [{hostPath: /a, containerPath: /b, propagation: rshared}]}]",
             "nodes[0].extraMounts[0].propagation: must be 'None', 'HostToContainer' or 'Bidirectional', not \"rshared\"",
