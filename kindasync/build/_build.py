@@ -20,7 +20,7 @@ from kindasync.events import Bus, Callback
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to build. `minor` None: the default; `architecture` None: the Engine's; images None: with this machine's tools."""
+    """What to build. `minor` None: the default; its pinned version stands for it, too; `architecture` None: the Engine's; images None: with this machine's tools."""
 
     minor: str | None = None
     architecture: str | None = None

@@ -44,16 +44,16 @@ class Pins:
 
 
 def read(sources: Path, *, minor: str | None, architecture: str) -> Pins:
-    """The pins of a Kubernetes minor ("1.37"; None: the default) for an architecture ("amd64").
+    """The pins of a Kubernetes minor ("1.37", or its pinned version, "v1.37.2"; None: the default) for an architecture ("amd64").
 
     Raises: KindasyncError for one that the table does not have.
     """
     table: dict[str, Any] = tomllib.loads((sources / "pins.toml").read_text())
-    minor = minor or str(table["default"])
-    kubernetes = _entry(table["kubernetes"], minor, "Kubernetes minor")
+    by_version = {each["version"]: each for each in table["kubernetes"].values()}
+    kubernetes = _entry(table["kubernetes"] | by_version, minor or str(table["default"]), "Kubernetes")
     arch = _entry(table["architectures"], architecture, "architecture")
     return Pins(
-        minor=minor,
+        minor=next(name for name, each in table["kubernetes"].items() if each is kubernetes),
         kubernetes=kubernetes["version"],
         modfile=kubernetes["modfile"],
         etcd=kubernetes["etcd"],

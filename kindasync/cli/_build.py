@@ -11,6 +11,8 @@ from kindasync.cli._running import run
 
 
 @click.command("node-image")
+@click.argument("version", required=False)
+@click.option("--type", type=click.Choice(["release"]), expose_value=False, help="What VERSION is. Of source only the kind program builds.")
 @click.option("--kubernetes", "minor", metavar="MINOR", help="The Kubernetes minor, such as 1.36. [default: the newest pinned]")
 @click.option("--arch", "architecture", help="The architecture, such as amd64. [default: the Engine's]")
 @click.option("--image", "reference", default="", metavar="REF", help="The name of the result. [default: kindasync/node:VERSION]")
@@ -27,6 +29,7 @@ from kindasync.cli._running import run
 @with_progress
 def build_node_image(
     progress: Progress,
+    version: str | None,
     minor: str | None,
     architecture: str | None,
     reference: str,
@@ -37,7 +40,7 @@ def build_node_image(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Build the node image, from Debian packages and Go modules.
+    """Build the node image, from Debian packages and Go modules; of Kubernetes VERSION, if it is one of those pinned.
 
     Needs, on this machine, mmdebstrap, a C compiler and Go (or Debian's package sources, to fetch one); with --base-image and
     --go-image nothing but an Engine. What was built before from the same inputs is not built again.
@@ -45,13 +48,16 @@ def build_node_image(
     \b
     kindasync build node-image
     kindasync build node-image --kubernetes 1.36 --output node.tar
+    kindasync build node-image --type release v1.37.2
     kindasync build node-image --base-image debian:trixie --go-image golang:1.26
     """
+    if version and minor:
+        raise click.UsageError("give either VERSION or --kubernetes")
     from kindasync.build import Options, build, dry_run_text
     from kindasync.docker.system import native_architecture
 
     options = Options(
-        minor=minor,
+        minor=version or minor,
         architecture=architecture,
         reference=reference,
         base_image=base_image,

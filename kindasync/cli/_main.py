@@ -270,6 +270,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> in
             settings, arguments = split_settings(respelled(own))
             if settings.quiet:
                 stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))  # noqa: PTH123 (not a path of ours)
+            if os.environ.get(f"_{program.upper()}_COMPLETE") == "powershell_complete":
+                import_module("kindasync.cli._completion")  # the other shells click knows by itself
             color = False if "NO_COLOR" in os.environ else None  # as for kind, even if it is empty; click does not know it
             code = cli.main([*arguments, *passed_on], prog_name=program, standalone_mode=False, obj=settings, color=color)
             return code if isinstance(code, int) else 0

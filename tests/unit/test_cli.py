@@ -572,13 +572,35 @@ def test_doctor_without_an_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert "→ start Docker, or set DOCKER_HOST" in ran.out
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 def test_completion(run: Run, shell: str) -> None:
     """A script on stdout."""
     ran = run("completion", shell)
 
     assert (ran.code, ran.err) == (0, "")
     assert "_KINDASYNC_COMPLETE" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "word", "completions"),
+    [
+        ("kindasync get cl", "cl", ["clusters\tPrint the names"]),
+        ("kindasync get", "", ["clusters", "nodes", "kubeconfig", "snapshots"]),
+        ("kindasync create cluster --r", "--r", ["--retain"]),
+        ("kindasync create cluster --config", "", []),
+    ],
+    ids=["command", "all", "option", "path"],
+)
+def test_completions_for_powershell(words: str, word: str, completions: list[str]) -> None:
+    """Each with its help, which is never empty; paths are PowerShell's own."""
+    environment = {**os.environ, "_KINDASYNC_COMPLETE": "powershell_complete", "COMP_WORDS": words, "COMP_CWORD": word}
+    ran = subprocess.run([sys.executable, "-m", "kindasync"], env=environment, capture_output=True, text=True, check=True)
+
+    lines = [line for line in ran.stdout.splitlines() if line]
+    assert len(lines) == len(completions)
+    for line, completion in zip(lines, completions, strict=True):
+        assert line.startswith(completion)
+        assert line.partition("\t")[2]
 
 
 # -- errors
