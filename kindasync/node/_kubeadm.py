@@ -61,6 +61,7 @@ MEMBER_PHASES = (*CONTROLLER_PHASES, "wait-control-plane", "mark-control-plane")
 # whose objects we create, beside all this.
 API_PHASES = (("upload-config", "mark-control-plane"), ("bootstrap-token",))
 ADDONS = ("coredns", "kube-proxy")
+_OF_THE_NODE = ("nodeRegistration", "patches", "timeouts")  # InitConfiguration and JoinConfiguration have these in common
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +154,16 @@ def initialising(first: str, joining: str) -> str:
         "apiVersion": join["apiVersion"],
         "kind": "InitConfiguration",
         "localAPIEndpoint": join["controlPlane"]["localAPIEndpoint"],
-        **{name: join[name] for name in ("nodeRegistration", "patches", "timeouts") if name in join},
+        **{name: join[name] for name in _OF_THE_NODE if name in join},
     }
     return go_yaml.dump_all([init if each["kind"] == init["kind"] else each for each in yaml.safe_load_all(first)])
+
+
+def not_initialised(unpatched: str, joining: str) -> list[str]:
+    """The fields of JoinConfiguration that patches have changed, and of which `initialising` takes nothing."""
+    before, after = ({**join, **join["controlPlane"]} for join in (_of_kind("JoinConfiguration", text) for text in (unpatched, joining)))
+    taken = {*_OF_THE_NODE, "controlPlane", "localAPIEndpoint"}
+    return sorted(name for name in (before.keys() | after.keys()) - taken if before.get(name) != after.get(name))
 
 
 def founding(documents: str, members: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ from kindasync.node._kubeadm import (
     init_argv,
     initialising,
     join_documents,
+    not_initialised,
     patch_files,
     to_yaml,
     tuned,
@@ -426,3 +427,20 @@ def test_a_control_plane_beside_the_first_is_what_it_would_be_if_it_joined() -> 
     assert init["localAPIEndpoint"] == {"advertiseAddress": "10.89.0.3", "bindPort": 6443}
     assert "bootstrapTokens" not in init
     assert [cluster, *others] == [each for each in documents(SINGLE) if each["kind"] != "InitConfiguration"]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({}, []),
+        ({"nodeRegistration": {"name": "other"}, "timeouts": {}}, []),
+        ({"skipPhases": ["preflight"], "caCertPath": "/ca.crt"}, ["caCertPath", "skipPhases"]),
+        ({"controlPlane": {"localAPIEndpoint": {"bindPort": 6444}}}, []),
+        ({"controlPlane": {"certificateKey": "e6a2"}}, ["certificateKey"]),
+    ],
+)
+def test_what_a_control_plane_beside_the_first_does_not_take_over(change: dict[str, Any], names: list[str]) -> None:
+    """What only a node that joins has; it is told."""
+    cluster, join = join_documents(SINGLE, control_plane=True)
+
+    assert not_initialised(to_yaml([cluster, join]), to_yaml([cluster, {**join, **change}])) == names

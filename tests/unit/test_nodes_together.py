@@ -223,15 +223,19 @@ async def test_controllers_of_several_control_planes_begin_when_all_nodes_have_t
 async def test_patches_of_a_node_that_joins_count_for_a_control_plane(fake: FakeEngine) -> None:
     """Also where it is initialised beside the first; those of documents of the cluster count where they are the first one's."""
     patches = [
-        "kind: JoinConfiguration\nnodeRegistration: {taints: []}",
+        "kind: JoinConfiguration\nnodeRegistration: {taints: []}\nskipPhases: [preflight]",
         "kind: ClusterConfiguration\nclusterName: patched",
     ]
 
-    await Cluster.create("demo", config=shape(2, 0) | {"kubeadmConfigPatches": patches}, engine=fake.url)
+    seen = Recording()
+
+    await Cluster.create("demo", config=shape(2, 0) | {"kubeadmConfigPatches": patches}, engine=fake.url, on_event=seen.keep)
 
     documents = {each["kind"]: each for each in yaml.safe_load_all(fake.containers["demo-control-plane2"].files["/kind/kubeadm.conf"])}
     assert documents["InitConfiguration"]["nodeRegistration"]["taints"] == []
     assert documents["ClusterConfiguration"]["clusterName"] == "patched"
+    (warning,) = [event for event in seen.of(told.Warned) if "JoinConfiguration change skipPhases" in event.message]
+    assert warning.node == "demo-control-plane2"
 
 
 async def test_control_planes_that_cannot_wait_join_one_by_one(fake: FakeEngine) -> None:
