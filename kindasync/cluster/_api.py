@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import anyio
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 RETRY_S = 0.1
 CONNECT_S = 5.0
 Answer = TypeVar("Answer")
+
+
+def named(name: str) -> str:
+    """What selects, of a collection, the object of that name."""
+    return f"fieldSelector=metadata.name%3D{quote(name, safe='')}"
 
 
 def passes(error: ApiRefused) -> bool:
@@ -156,7 +162,7 @@ class ClusterApi:
 
     async def wait_there(self, path: str, name: str) -> None:
         """Wait until a collection has an object of a name. No timeout: the caller has one."""
-        async with aclosing(self.watch(path, selector=f"fieldSelector=metadata.name%3D{name}")) as changes:
+        async with aclosing(self.watch(path, selector=named(name))) as changes:
             await anext(changes)
 
     async def observe(self, path: str, *, selector: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:

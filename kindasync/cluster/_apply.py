@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import anyio
 import yaml
@@ -169,7 +168,7 @@ class _Application:
             await self._api.wait_there(f"/api/v1/namespaces/{name}/serviceaccounts", "default")
             return
         self.awaited = f"{_DEFINITION} {name} to be established"
-        async for _, definition in self._api.watch(DEFINITIONS, selector=f"fieldSelector=metadata.name%3D{quote(name, safe='')}"):
+        async for _, definition in self._api.watch(DEFINITIONS, selector=_api.named(name)):
             if condition_of(definition, "Established").get("status") == "True":
                 self._defined.add((document["spec"]["group"], document["spec"]["names"]["kind"]))
                 return

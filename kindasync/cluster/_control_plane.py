@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from kindasync import events, go_yaml
-from kindasync.cluster._api import ClusterApi, api_client, deadline
+from kindasync.cluster._api import ClusterApi, api_client, deadline, named
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._limits import capacity
 from kindasync.cluster._manifests import CNI, asking_at, manifests
@@ -227,8 +227,7 @@ async def _objects_are_whole(api: ClusterApi) -> None:
         return all(map(pods_made, workloads))
 
     async def wait(path: str, is_whole: Callable[[Sequence[Mapping[str, Any]]], bool], name: str = "") -> None:
-        selector = f"fieldSelector=metadata.name%3D{name}" if name else ""
-        async with aclosing(api.observe(path, selector=selector)) as states:
+        async with aclosing(api.observe(path, selector=named(name) if name else "")) as states:
             async for objects in states:
                 if is_whole(objects):
                     return

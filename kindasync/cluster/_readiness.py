@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from kindasync.cluster._api import ClusterApi
+from kindasync.cluster._api import ClusterApi, named
 from kindasync.errors import NotReady
 from kindasync.events import Bus, NodeReady, ReadinessObserved
 
@@ -113,7 +113,7 @@ async def _watch_nodes(api: ClusterApi, observer: _Observer, has_network: bool, 
 
 
 async def _watch_service_account(api: ClusterApi, observer: _Observer) -> None:
-    async for change, _ in api.watch("/api/v1/namespaces/default/serviceaccounts", selector="fieldSelector=metadata.name%3Ddefault"):
+    async for change, _ in api.watch("/api/v1/namespaces/default/serviceaccounts", selector=named("default")):
         observer.see("default ServiceAccount", "there" if change != "DELETED" else "deleted", ready=change != "DELETED")
 
 
@@ -128,9 +128,7 @@ async def _watch_pods(api: ClusterApi, observer: _Observer) -> None:
 
 
 async def _watch_dns(api: ClusterApi, observer: _Observer) -> None:
-    async for _, deployment in api.watch(
-        "/apis/apps/v1/namespaces/kube-system/deployments", selector="fieldSelector=metadata.name%3Dcoredns"
-    ):
+    async for _, deployment in api.watch("/apis/apps/v1/namespaces/kube-system/deployments", selector=named("coredns")):
         # Not its condition Available, which a Deployment of one pod has from the beginning: all but one may be missing.
         answers = bool((deployment.get("status") or {}).get("readyReplicas"))
         observer.see("DNS", "ready" if answers else "no pod of CoreDNS is ready", ready=answers)
