@@ -102,7 +102,7 @@ def engine(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
     session.install("-e", ".", *TEST, *EXAMPLES)
-    session.run("pytest", "-m", "cluster and not stress and not remote and not podman", "--durations=30", *session.posargs)
+    session.run("pytest", "-m", "cluster and not stress and not remote and not podman and not ssh", "--durations=30", *session.posargs)
 
 
 @nox.session
@@ -158,7 +158,7 @@ def remote(session: nox.Session) -> None:
     pytest = (
         "pytest",
         "-m",
-        "(engine or cluster) and not stress and not podman",
+        "(engine or cluster) and not stress and not podman and not ssh",
         "--ignore=tests/engine/test_images.py",
     )  # of a registry here
     session.run("python", "-m", "tests.cluster.remote", *pytest, *session.posargs)
@@ -169,6 +169,13 @@ def podman(session: nox.Session) -> None:
     """A cluster on Podman's compatible socket, with a storage of its own. Needs root, and Podman on PATH."""
     session.install("-e", ".", *TEST)
     session.run("pytest", "-m", "podman", *session.posargs)
+
+
+@nox.session
+def ssh(session: nox.Session) -> None:
+    """Clusters by OpenSSH to this machine, with a server of its own on the loopback. Needs root, and sshd on PATH."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "ssh", *session.posargs)
 
 
 @nox.session
