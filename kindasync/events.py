@@ -221,6 +221,13 @@ class ReadinessObserved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRegistered(Timed):
+    """The node's kubelet has told the API server how it is, be it Ready or not."""
+
+    stage: ClassVar[str] = "readiness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReady(Timed):
     """The Node object has condition Ready."""
 

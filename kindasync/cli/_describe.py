@@ -49,6 +49,8 @@ def describe(event: events.Event) -> str | None:
             return f"created the objects of {event.manifest}"
         case events.ReadinessObserved():
             return f"{event.subject}: {event.state}"
+        case events.NodeRegistered():
+            return "registered"
         case events.NodeReady():
             return "Ready"
         case events.ClusterReady():

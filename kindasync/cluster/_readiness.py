@@ -15,7 +15,7 @@ import anyio
 
 from kindasync.cluster._api import ClusterApi, named
 from kindasync.errors import NotReady
-from kindasync.events import Bus, NodeReady, ReadinessObserved
+from kindasync.events import Bus, NodeReady, NodeRegistered, ReadinessObserved
 
 WAITING = "not seen"
 
@@ -83,6 +83,13 @@ class _Observer:
         self._cluster = cluster
         self._scope = scope
         self._began = began
+        self._registered: set[str] = set()
+
+    def register(self, node: str) -> None:
+        """Note, once, that a node of the cluster was heard of."""
+        if f"node {node}" in self._observed.states and node not in self._registered:
+            self._registered.add(node)
+            self._bus.emit(NodeRegistered(cluster=self._cluster, node=node, duration_s=self._bus.elapsed_s() - self._began))
 
     def see(self, subject: str, state: str, *, ready: bool) -> None:
         """Note a state. A subject that was ready, and is not any more, is waited for again."""
@@ -108,8 +115,10 @@ async def _watch_nodes(api: ClusterApi, observer: _Observer, has_network: bool, 
         if change == "DELETED":
             observer.see(f"node {name}", "its Node object was deleted", ready=False)
         else:
+            if registered := heard_of(node, since.get(name)):  # its object may be there before
+                observer.register(name)
             state, ready = node_state(node, since.get(name))
-            observer.see(f"node {name}", state, ready=ready or not has_network)
+            observer.see(f"node {name}", state, ready=ready or (registered and not has_network))
 
 
 async def _watch_service_account(api: ClusterApi, observer: _Observer) -> None:
@@ -137,12 +146,17 @@ async def _watch_dns(api: ClusterApi, observer: _Observer) -> None:
 def node_state(node: Mapping[str, Any], since: datetime | None = None) -> tuple[str, bool]:
     """How a Node is, in words, and whether that is Ready; as its kubelet has said it no earlier than `since`."""
     condition = condition_of(node, "Ready")
-    heartbeat = condition.get("lastHeartbeatTime")
-    if since and not (heartbeat and datetime.fromisoformat(heartbeat) >= since):
+    if since and not heard_of(node, since):
         return "not heard of since its start", False
     if condition.get("status") == "True":
         return "Ready", True
-    return condition.get("message") or "registered", False
+    return condition.get("message") or ("registered" if condition else "not heard of"), False
+
+
+def heard_of(node: Mapping[str, Any], since: datetime | None = None) -> bool:
+    """Whether a Node's kubelet has said how it is, no earlier than `since`."""
+    heartbeat: str = condition_of(node, "Ready").get("lastHeartbeatTime") or ""
+    return bool(heartbeat) and (since is None or datetime.fromisoformat(heartbeat) >= since)
 
 
 def placed_by_choice(pod: Mapping[str, Any]) -> bool:

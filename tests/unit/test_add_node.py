@@ -218,7 +218,7 @@ async def test_each_stage_is_told(fake: FakeEngine) -> None:
     await cluster.add_node(on_event=seen.keep)
 
     boot = ["ContainerCreated", "NodeStarted", "NodePaused", "FilesPut", "BootSignalled", "NodeBooted", "RuntimeReady", "NodeJoined"]
-    assert [name for name in seen.names if name != "ReadinessObserved"] == [*boot, "NodeReady"]
+    assert [name for name in seen.names if name != "ReadinessObserved"] == [*boot, "NodeRegistered", "NodeReady"]
     assert {event.node for event in seen if event.node} == {WORKER2}
 
 

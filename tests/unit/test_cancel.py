@@ -38,6 +38,7 @@ EVENTS = [
     "ManifestApplied",
     "NetworkPolicyNotEnforced",
     "ReadinessObserved",
+    "NodeRegistered",
     "NodeReady",
     "ClusterReady",
 ]

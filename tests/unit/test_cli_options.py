@@ -123,6 +123,7 @@ DESCRIBED = [
     (events.ControlPlaneUp(duration_s=1), "control plane initialised"),
     (events.ManifestApplied(manifest="default-cni.yaml", duration_s=1), "created the objects of default-cni.yaml"),
     (events.ReadinessObserved(subject="node demo-worker", state="registered"), "node demo-worker: registered"),
+    (events.NodeRegistered(duration_s=1), "registered"),
     (events.NodeReady(duration_s=1), "Ready"),
     (events.ClusterReady(cluster="demo", duration_s=12.345), 'cluster "demo" is ready after 12.3 s'),
     (events.NetworkPolicyNotEnforced(), None),  # doctor and docs say so; a terminal would say it every time

@@ -66,7 +66,15 @@ async def test_each_stage_is_told_in_order(fake: FakeEngine) -> None:
     boot = ["NetworkCreated", "ContainerCreated", "NodeStarted", "NodePaused", "FilesPut", "BootSignalled", "NodeBooted", "RuntimeReady"]
     assert seen.names[: len(boot)] == boot
     # kubeadm goes on while its API server is already used.
-    api = {"ControlPlaneUp", "ApiServerUp", "ManifestApplied", "NetworkPolicyNotEnforced", "ReadinessObserved", "NodeReady"}
+    api = {
+        "ControlPlaneUp",
+        "ApiServerUp",
+        "ManifestApplied",
+        "NetworkPolicyNotEnforced",
+        "NodeRegistered",
+        "ReadinessObserved",
+        "NodeReady",
+    }
     assert set(seen.names[len(boot) : -1]) == api
     assert seen.names.index("ApiServerUp") < min(seen.names.index(name) for name in ("ManifestApplied", "ReadinessObserved"))
     assert seen.names[-1] == "ClusterReady"

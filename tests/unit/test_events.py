@@ -163,6 +163,7 @@ NodeJoined (join): duration_s
 NodeLoaded (load): duration_s, images, skipped
 NodePaused (paused): duration_s
 NodeReady (readiness): duration_s
+NodeRegistered (readiness): duration_s
 NodeRemoved (delete): duration_s
 NodeStarted (container): duration_s
 NodeStopped (stop): duration_s

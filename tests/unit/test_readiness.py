@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 import pytest
 
-from kindasync.cluster._readiness import Observed, _Observer, node_state, placed_by_choice, pods_made
-from kindasync.events import Bus, Event, NodeReady, ReadinessObserved
+from kindasync.cluster._readiness import Observed, _Observer, heard_of, node_state, placed_by_choice, pods_made
+from kindasync.events import Bus, Event, NodeReady, NodeRegistered, ReadinessObserved
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +22,8 @@ def condition(kind: str, status: str, **others: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("status", "state", "ready"),
     [
-        ({}, "registered", False),
-        ({"conditions": None}, "registered", False),
+        ({}, "not heard of", False),
+        ({"conditions": None}, "not heard of", False),
         ({"conditions": [condition("Ready", "True", message="kubelet is posting ready status")]}, "Ready", True),
         ({"conditions": [condition("Ready", "False", message="cni plugin not initialized")]}, "cni plugin not initialized", False),
         ({"conditions": [condition("Ready", "Unknown", message="Kubelet stopped posting")]}, "Kubelet stopped posting", False),
@@ -101,6 +102,32 @@ class Watch:
     async def said(self) -> list[tuple[type[Event], str]]:
         self.bus.close()
         return [(type(event), event.state if isinstance(event, ReadinessObserved) else event.node) async for event in self._events]
+
+
+@pytest.mark.parametrize(
+    ("others", "since", "heard"),
+    [
+        (None, None, False),
+        ({}, None, False),
+        ({"lastHeartbeatTime": "2026-11-27T08:00:00Z"}, None, True),
+        ({"lastHeartbeatTime": "2026-11-27T08:00:00Z"}, datetime(2026, 11, 27, 8, 0, 1, tzinfo=UTC), False),
+        ({"lastHeartbeatTime": "2026-11-27T08:00:02Z"}, datetime(2026, 11, 27, 8, 0, 1, tzinfo=UTC), True),
+    ],
+)
+def test_a_node_is_registered_when_its_kubelet_has_told(others: dict[str, str] | None, since: datetime | None, heard: bool) -> None:
+    """Its object alone may have been made for it; and how it was before it was started again does not count."""
+    conditions = [] if others is None else [condition("Ready", "False", **others)]
+
+    assert heard_of({"metadata": {"name": "n"}, "status": {"conditions": conditions}}, since) is heard
+
+
+async def test_a_registration_is_told_once() -> None:
+    """Of the nodes of the cluster."""
+    watch = Watch("node a")
+    for name in ("a", "foreign", "a"):
+        watch.observer.register(name)
+
+    assert await watch.said() == [(NodeRegistered, "a")]
 
 
 async def test_changes_are_events_and_repetitions_are_not() -> None:
