@@ -57,8 +57,8 @@ class Export:
 async def export_logs(connection: Connection, bus: Bus, cluster: str, directory: Path) -> None:
     """Write the logs of all nodes, running or not, into a directory, which is made if it is not there.
 
-    Shape: docker-info.txt, kind-version.txt, and for each node a directory of its name. What looks like a secret is withheld from
-    all but the logs in /var/log, which are the pods' own. A program that fails in a node is a Warned; its output is in the file.
+    Shape: docker-info.txt, kind-version.txt, and for each node a directory of its name. What looks like a secret is withheld,
+    also from the logs of pods. A program that fails in a node is a Warned; its output is in the file.
     Raises: ClusterNotFound; OSError for a directory that cannot be written; StepFailed with what the Engine refused, after the rest.
     """
     containers = await existing_members(connection, cluster)
@@ -158,10 +158,22 @@ def unpack(file: IO[bytes], directory: Path) -> None:
                     links[name] = posixpath.normpath(posixpath.join(VAR_LOG, posixpath.dirname(name), member.linkname))
                 elif member.isreg() or member.isdir():
                     with suppress(tarfile.FilterError):
-                        tar.extract(member.replace(name=name, deep=False), directory, set_attrs=False, filter="data")
+                        inside = tarfile.data_filter(member.replace(name=name, deep=False), str(directory))
+                        try:
+                            tar.extract(inside, directory, set_attrs=False, filter="data")
+                        finally:
+                            _withhold(directory / inside.name)
     finally:
         for name, target in links.items():
             _name(directory, name, target)
+
+
+def _withhold(path: Path) -> None:
+    """Take out of a file, be it whole or not, what looks like a secret."""
+    if path.is_file():
+        text = path.read_bytes().decode("latin-1")  # also what is no text: each byte is a letter
+        if (rest := redacted(text)) != text:
+            path.write_bytes(rest.encode("latin-1"))
 
 
 def _name(directory: Path, name: str, target: str) -> None:

@@ -137,7 +137,7 @@ def packed(*members: tuple[str, bytes, str]) -> io.BytesIO:
         for name, kind, text in members:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "" if kind == tarfile.REGTYPE else text
-            info.size = len(text) if kind == tarfile.REGTYPE else 0
+            info.size = len(text.encode()) if kind == tarfile.REGTYPE else 0
             tar.addfile(info, io.BytesIO(text.encode()))
     return file
 
@@ -168,6 +168,25 @@ def test_an_archive_cannot_write_or_read_outside(members: list[tuple[str, bytes,
     assert elsewhere == []
     assert "root:" not in "".join(files(inside).values())
     assert (inside / "fine").read_text() == "fine"
+
+
+def test_what_looks_like_a_secret_is_in_no_file(tmp_path: Path) -> None:
+    """Whatever a pod has printed, or a hook has put there; also in what is no text, which is as it was beside that, and has a further name."""
+    said = "token abcdef.0123456789abcdef\n"
+    members = [
+        ("log/pods/a/0.log", tarfile.REGTYPE, said),
+        ("log/b", tarfile.REGTYPE, f"\0é{said}"),
+        ("log/containers/a.log", tarfile.SYMTYPE, "/var/log/pods/a/0.log"),
+    ]
+
+    unpack(packed(*members), tmp_path)
+
+    withheld = "token (withheld)\n"
+    assert files(tmp_path) == {
+        "pods/a/0.log": withheld,
+        "containers/a.log": withheld,
+        "b": f"\0é{withheld}",
+    }
 
 
 def test_of_an_archive_that_is_cut_off_the_beginning_is_had(tmp_path: Path) -> None:

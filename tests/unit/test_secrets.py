@@ -207,6 +207,10 @@ def test_the_commands(
         ("before: \n" + "\n".join(KEY_LINES[:-1]), "before: \n(withheld)"),  # its end was cut off
         ("before: \n" + "\n".join(KEY_LINES[:2]) + "\n", "before: \n(withheld)"),
         (KEY.replace("PRIVATE", "RSA PRIVATE") + ": " + KEY, "(withheld)\n: (withheld)\n"),
+        (
+            "".join(f"2026-11-27T08:00:00Z stdout F {line}\n" for line in [*KEY_LINES, "after"]),
+            "2026-11-27T08:00:00Z stdout F (withheld)\n2026-11-27T08:00:00Z stdout F after\n",
+        ),
         (json.dumps({"tls.key": KEY}), '{"tls.key": "(withheld)\\n"}'),  # its ends of lines are written as "\\n"
         (json.dumps(KEY)[40:], '(withheld)\\n"'),
         (f"Bearer x\n{KEY}", "Bearer (withheld)\n(withheld)\n"),
