@@ -34,6 +34,7 @@ class KindCluster:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.name = cluster.name
+        self.kubeconfig = cluster.kubeconfig
         self.kubeconfig_path: Path = cluster.kubeconfig_path
 
     @cached_property

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 REUSED_NAME = "pytest"
 READY_S = 60.0
+LOGS = "kind-logs"
+TAIL_LINES = 20
 SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # there is no SIGHUP on Windows
 
 
@@ -49,8 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     value("kind-pool", "POOL", "take kind_cluster from that pool, if a cluster is parked there; it is of the pool's configuration")
     flag("kind-reuse", f'use the cluster "{REUSED_NAME}" (or --kind-name), created if need be, and keep it for the next run')
     flag("kind-keep", "do not delete what clusters were created")
-    flag("kind-keep-on-failure", "do not delete clusters with which a test has failed; --kind-logs exports their logs")
-    value("kind-logs", "DIR", "export the nodes' logs to DIR/TEST when a test fails, before its namespace is gone")
+    flag("kind-keep-on-failure", "do not delete clusters with which a test has failed, and export their logs")
+    value(
+        "kind-logs",
+        "DIR",
+        f"export the nodes' logs to DIR/TEST when a test fails, before its namespace is gone [--kind-keep-on-failure: {LOGS}]",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,7 @@ class Settings:
             reuse=said("kind_reuse"),
             keep=said("kind_keep"),
             keep_on_failure=said("kind_keep_on_failure"),
-            logs=path("kind_logs"),
+            logs=path("kind_logs") or (config.rootpath / LOGS if said("kind_keep_on_failure") else None),
         )
 
 
@@ -157,7 +163,7 @@ class ClusterSession:
         if self.settings.reuse and name:
             cluster = await _get_or_create(name, config, create)
         else:
-            cluster = await _leases.lease(chosen, self.holder, create)
+            cluster = await _leases.lease(chosen, self.holder, create, keep=self.settings.keep)
         return self._clusters.setdefault(chosen, cluster)
 
     @pytest.hookimpl(wrapper=True)
@@ -170,11 +176,13 @@ class ClusterSession:
             vars(report)["kind_clusters"] = [cluster.name for cluster in clusters]  # for the controller
             for cluster in clusters:
                 lines = [f"it will be kept; {_ways(cluster.name)}"] if self.settings.keep_on_failure else []
+                tails: list[tuple[str, str]] = []
                 if self.settings.logs:
                     directory = self.settings.logs / re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-") / cluster.name
                     lines.append(_export_logs(cluster, directory))
+                    tails = [(f"{path.parent.name}: {path.name}", _tail(path)) for path in sorted(directory.glob("*/kubelet.log"))]
                 if lines:
-                    report.sections.append((f"Kubernetes cluster {cluster.name}", "\n".join(lines)))
+                    report.sections += [(f"Kubernetes cluster {cluster.name}", "\n".join(lines)), *tails]
         return report
 
     def _used_by(self, item: pytest.Item) -> list[Cluster]:
@@ -196,7 +204,7 @@ class ClusterSession:
 
         settings, holder = self.settings, self.holder
         kept = self._failed if settings.keep_on_failure else set()
-        ended = run(lambda: _leases.end(holder, keep=lambda cluster: settings.keep or cluster in kept))
+        ended = run(lambda: _leases.end(holder, keep=lambda cluster: cluster in kept))
         self._lines += [f'cluster "{cluster}" was kept; {_ways(cluster)}' for cluster in ended.kept]
         self._lines += [str(error) for error in ended.failures]
         if ended.failures and session.exitstatus == pytest.ExitCode.OK:
@@ -296,6 +304,10 @@ def _export_logs(cluster: Cluster, directory: Path) -> str:
     except (KindasyncError, OSError) as error:
         return f"not all logs are in {directory}: {error}"
     return f"logs: {directory}"
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text().splitlines()[-TAIL_LINES:])
 
 
 def _are_leases() -> bool:

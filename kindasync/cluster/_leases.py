@@ -34,8 +34,8 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """One cluster of a run. Shape: `engine` is a URL; `maker` the process that makes the nodes; `ready` once it has. One that was claimed from a pool has another name than was
-    asked for, which nobody else can have, and any maker (empty).
+    """One cluster of a run. Shape: `engine` is a URL; `maker` the process that makes the nodes; `ready` once it has; `keep`: then it outlives the run. One that was claimed
+    from a pool has another name than was asked for, which nobody else can have, and any maker (empty).
     """
 
     cluster: str
@@ -43,6 +43,12 @@ class Lease:
     holder: Holder
     maker: str
     ready: bool = False
+    keep: bool = False
+
+    @property
+    def outlives(self) -> bool:
+        """Whether the cluster is to be there when the run has ended."""
+        return self.ready and self.keep
 
 
 class Verdict(Enum):
@@ -60,6 +66,8 @@ def verdict(lease: Lease | None, holder: Holder, *, ended: bool) -> Verdict:
         return Verdict.MAKE
     if lease.holder == holder:
         return Verdict.JOIN if lease.ready else Verdict.REPLACE
+    if lease.outlives and ended:
+        return Verdict.MAKE  # where it will be found to be there
     return Verdict.REPLACE if ended else Verdict.REFUSE
 
 
@@ -71,8 +79,8 @@ class Ended:
     failures: list[KindasyncError] = field(default_factory=list)
 
 
-async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
-    """The run's cluster of that name: created, or claimed from a pool, by whoever asks first, while the others wait.
+async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Cluster]], *, keep: bool = False) -> Cluster:
+    """The run's cluster of that name: created, or claimed from a pool, by whoever asks first, while the others wait. `keep` it when the run ends.
 
     What runs left that ended without deleting it is removed first; what of it cannot be, waits for the next. Raises: AlreadyExists if
     another run, or somebody else, has the name; what `create` raises. Cancellation: that of `create`, and of waiting.
@@ -93,7 +101,7 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
                 )
             case Verdict.REPLACE if found:
                 await _delete(found)
-        made = Lease(cluster=cluster, engine=engine.url, holder=holder, maker=owner())
+        made = Lease(cluster=cluster, engine=engine.url, holder=holder, maker=owner(), keep=keep)
         _write(path, made)
         try:
             created = await create()
@@ -106,7 +114,7 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
 
 
 async def end(holder: Holder, *, keep: Callable[[str], bool] | None = None) -> Ended:
-    """Delete the run's clusters, on whichever Engine, but for those to keep. Cancellation: what is left is found by the next run."""
+    """Delete the run's clusters, on whichever Engine, but for those to keep; `keep` tells of more. Cancellation: what is left is found by the next run."""
     return await _end([path for path, each in _leases() if each.holder == holder], keep=keep)
 
 
@@ -117,7 +125,7 @@ async def sweep(engine_url: str) -> Ended:
 
 def left(engine_url: str) -> set[tuple[str, str]]:
     """The clusters of an Engine whose runs have ended, each with its maker (empty: any): finished or not, they were to be deleted. Others may have their names by now."""
-    return {(lease.cluster, lease.maker) for _, lease in _left(engine_url)}
+    return {(lease.cluster, lease.maker) for _, lease in _left(engine_url) if not lease.outlives}
 
 
 def _left(engine_url: str) -> Iterator[tuple[Path, Lease]]:
@@ -131,7 +139,7 @@ async def _end(paths: list[Path], *, keep: Callable[[str], bool] | None = None) 
         try:
             async with _locked(path):
                 found = _read(path)
-                if found and found.ready and keep and keep(found.cluster):
+                if found and (found.outlives or (found.ready and keep and keep(found.cluster))):
                     ended.kept.append(found.cluster)
                 elif found:
                     await _delete(found)

@@ -104,7 +104,7 @@ async def test_ctrl_c(suite: Path) -> None:
 async def test_a_test_that_fails(tmp_path: Path, name: str) -> None:
     """Its cluster is kept, its logs are here, and the report says where."""
     suite = write(tmp_path / "suite", {"test_app.py": "def test_it(kind_cluster, kind_namespace):\n    assert kind_cluster.nodes == []\n"})
-    options = ("--kind-name", name, "--kind-logs", "logs", "--kind-keep-on-failure")
+    options = ("--kind-name", name, "--kind-keep-on-failure")
 
     try:
         output = await run(suite, *options)
@@ -114,7 +114,8 @@ async def test_a_test_that_fails(tmp_path: Path, name: str) -> None:
 
     assert "1 failed" in output, output
     assert f"Kubernetes cluster {name}" in output
-    (directory,) = (suite / "logs").glob(f"*test_it/{name}")
+    assert f"{name}-control-plane: kubelet.log" in output
+    (directory,) = (suite / "kind-logs").glob(f"*test_it/{name}")
     assert (directory / f"{name}-control-plane/journal.log").stat().st_size > 0
     assert name in kept
 

@@ -11,7 +11,7 @@ import pytest
 
 from kindasync import AlreadyExists, Cluster
 from kindasync.cluster import _leases, gc
-from kindasync.cluster._leases import Holder, Lease, Verdict, end, lease, verdict
+from kindasync.cluster._leases import Holder, Lease, Verdict, end, lease, left, sweep, verdict
 from kindasync.cluster._owner import owner
 from kindasync.errors import StepFailed
 from kindasync.testing import FakeEngine
@@ -104,6 +104,18 @@ async def test_what_others_left_is_removed_before_anything_is_made(fake: FakeEng
             await end(holder)
 
     assert names == ["demo", "used"]
+
+
+async def test_what_a_killed_run_was_to_keep_is_kept(fake: FakeEngine, home: Path) -> None:
+    """It is nobody's to remove: not the next run's, nor that of `gc`; its name is taken like any other."""
+    await lease("kept", dead(), lambda: Cluster.create("kept"), keep=True)
+
+    assert left(fake.url) == set()
+    assert (await sweep(fake.url)).kept == ["kept"]
+    assert await Cluster.list() == ["kept"]
+    with pytest.raises(AlreadyExists):
+        await lease("kept", here(), lambda: Cluster.create("kept"))
+    assert await Cluster.list() == ["kept"]
 
 
 async def test_one_name_is_one_run_s(fake: FakeEngine) -> None:

@@ -26,6 +26,9 @@ SUITE = """
     def test_kubeconfig(kind_cluster):
         assert kind_cluster.kubeconfig_path.exists()
         assert kind_cluster.name == "ci"
+
+    def test_namespace(kind_cluster, kind_namespace):
+        assert kind_namespace.startswith("test-namespace-")
 """
 
 
@@ -55,8 +58,8 @@ def test_a_suite_runs(pytester: pytest.Pytester, fake: FakeEngine) -> None:
         once = pytester.runpytest_subprocess(*arguments)
     kept = pytester.runpytest_subprocess(*arguments, "--keep-cluster")
 
-    once.assert_outcomes(passed=3)
-    kept.assert_outcomes(passed=3)
+    once.assert_outcomes(passed=4)
+    kept.assert_outcomes(passed=4)
     assert list(fake.containers) == ["ci-control-plane"]
 
 

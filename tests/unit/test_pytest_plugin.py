@@ -20,7 +20,7 @@ from kindasync.cluster import (
     gc,
 )
 from kindasync.config import _decode  # noqa: F401 (the same; half of it forgotten does not know the other half)
-from kindasync.testing import FakeEngine
+from kindasync.testing import FakeEngine, ProgramResult
 from tests.unit.leftovers import nothing_left
 
 pytestmark = pytest.mark.plugin
@@ -380,8 +380,9 @@ def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: F
     result = start(pytester, *WITHOUT_PYTEST_ASYNCIO, "-n", "2")
 
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", "it will be kept; *", 'cluster "mine" was kept; *'])
+    result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", "it will be kept; *", "*/kind-logs/*", 'cluster "mine" was kept; *'])
     assert list(fake.containers) == ["mine-control-plane"]
+    assert len([*(pytester.path / "kind-logs").glob("*test_fails/mine/mine-control-plane")]) == 1
 
 
 @pytest.mark.parametrize(
@@ -414,6 +415,8 @@ def test_clusters_that_are_asked_for_late_can_be_kept(pytester: pytest.Pytester,
 def test_logs_of_failed_tests(pytester: pytest.Pytester, fake: FakeEngine) -> None:
     """For each such test, and before its namespace is gone."""
     fake.on("ContainerKill", lambda: fake.containers["mine-control-plane"].files.update({"/var/log/pods/a/0.log": b"of the pod"}))
+    lines = "".join(f"line {number} of the kubelet\n" for number in range(30))
+    fake.node.programs["journalctl"] = lambda *_: ProgramResult(stdout=lines.encode())
     pytester.makepyfile(
         """
         import pytest
@@ -428,7 +431,9 @@ def test_logs_of_failed_tests(pytester: pytest.Pytester, fake: FakeEngine) -> No
 
     (directory,) = (pytester.path / "logs").iterdir()
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", f"logs: {directory}/mine"])
+    result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", f"logs: {directory}/mine", "*- mine-control-plane: kubelet.log -*"])
+    result.stdout.fnmatch_lines([f"line {number} of the kubelet" for number in range(10, 30)], consecutive=True)
+    result.stdout.no_fnmatch_line("line 9 of the kubelet")
     assert directory.name == "test_logs_of_failed_tests.py-test_fails-a"
     assert (directory / "mine/mine-control-plane/pods/a/0.log").read_text() == "of the pod"
     assert fake.containers == {}
