@@ -17,7 +17,7 @@ from kindasync.cluster._images import BUILD_HINT, default_reference
 from kindasync.docker import Connection, Engine
 from kindasync.docker.images import image_inspect
 from kindasync.docker.system import EngineFacts, system_info
-from kindasync.errors import ApiError, BootFailed, EngineError, EngineTimeout, ExecFailed, KindasyncError, NotFound, NotReady
+from kindasync.errors import AlreadyExists, ConfigInvalid, EngineError, EngineUnreachable, ImageUnusable, KindasyncError, NotFound
 
 DIAGNOSIS_S = 2.0
 _GIB = 1024**3
@@ -81,14 +81,8 @@ async def examine(engine: Engine | str | None = None) -> list[Finding]:
 
 
 def may_be_the_machine(error: KindasyncError) -> bool:
-    """Whether the Engine's host may be why a create failed: a node or a program in it ended, or something took too long, or the Engine refused what
-    it says no more about. Pure.
-    """
-    return any(
-        isinstance(each, (BootFailed, EngineTimeout, ExecFailed, NotReady))
-        or (isinstance(each, ApiError) and each.status >= 500 and not each.hint)
-        for each in getattr(error, "failures", (error,))
-    )
+    """Whether the Engine's host may have to do with it that a create failed: not with what was asked for, nor with an Engine that is not reached. Pure."""
+    return not isinstance(error, (AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable))
 
 
 async def diagnose(connection: Connection, error: KindasyncError) -> None:
