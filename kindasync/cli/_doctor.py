@@ -10,7 +10,7 @@ from kindasync.cli._running import run
 
 
 @click.command("doctor")
-@_options.output_of_table
+@_options.output
 def doctor(output: str | None) -> None:
     """Look at what usually keeps clusters from coming up. The exit code is 1 if something will.
 

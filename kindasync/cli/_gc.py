@@ -17,7 +17,7 @@ from kindasync.cli._running import run
     type=_options.Duration(),
     help="Remove what is not finished and older than this, too, where it cannot be told from here whether its process lives: 24h.",
 )
-@_options.output_of_table
+@_options.output
 def gc(dry_run: bool, older_than_s: float | None, output: str | None) -> None:
     """Remove what crashed runs have left: containers, networks and directories of clusters, and of nodes, that were never finished, and of killed runs of pytest.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kindasync.cli import _options
-from kindasync.cli._output import WIDE, YAML, show, show_columns
+from kindasync.cli._output import JSON, WIDE, YAML, show, show_columns
 from kindasync.cli._running import run
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def get_clusters(output: str | None) -> None:
     from kindasync.cluster import Cluster
     from kindasync.cluster._nodes import list_nodes
 
-    if output == WIDE:
-        nodes = run(lambda: list_nodes(None))
+    nodes = run(lambda: list_nodes(None)) if output == WIDE else ()
+    if nodes:
         show_columns(
             ("NAME", "NODES", "RUNNING", "IMAGE"), *(_summary(name, [*of]) for name, of in groupby(nodes, lambda node: node.cluster))
         )
         return
     names = run(Cluster.list)
-    if output:
+    if output in (JSON, YAML):
         show(names, output)
     elif names:
         click.echo("\n".join(names))
@@ -59,12 +59,12 @@ def get_nodes(name: str, all_clusters: bool, output: str | None) -> None:
     from kindasync.cluster._nodes import list_nodes
 
     nodes = run(lambda: list_nodes(None if all_clusters else name))
-    if output == WIDE:
+    if output == WIDE and nodes:
         show_columns(
             ("NAME", "CLUSTER", "ROLE", "STATE", "ADDRESS", "IMAGE"),
             *((node.name, node.cluster, node.role, node.state, node.address or "<none>", node.image) for node in nodes),
         )
-    elif output:
+    elif output in (JSON, YAML):
         show([asdict(node) for node in nodes], output)
     elif nodes:
         click.echo("\n".join(node.name for node in nodes))

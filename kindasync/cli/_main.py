@@ -162,7 +162,11 @@ def cli(verbosity: int, quiet: bool) -> None:
 
 @click.group(cls=LazyGroup, lazy={"cluster": "_create:create_cluster"})
 def create() -> None:
-    """Create a cluster."""
+    """Create a cluster.
+
+    \b
+    kindasync create cluster --config cluster.yaml
+    """
 
 
 @click.group(
@@ -174,7 +178,11 @@ def create() -> None:
     },
 )
 def delete() -> None:
-    """Delete one cluster, several, or all; or a snapshot."""
+    """Delete one cluster, several, or all; or a snapshot.
+
+    \b
+    kindasync delete clusters --all
+    """
 
 
 @click.group(
@@ -187,12 +195,20 @@ def delete() -> None:
     },
 )
 def get() -> None:
-    """Print clusters, nodes, snapshots or a kubeconfig."""
+    """Print clusters, nodes, snapshots or a kubeconfig.
+
+    \b
+    kindasync get nodes -A -o wide
+    """
 
 
 @click.group(cls=LazyGroup, lazy={"kubeconfig": "_get:export_kubeconfig", "logs": "_logs:export_logs"})
 def export() -> None:
-    """Export a cluster's kubeconfig, or its logs."""
+    """Export a cluster's kubeconfig, or its logs.
+
+    \b
+    kindasync export logs ./logs
+    """
 
 
 @click.group(
@@ -205,27 +221,47 @@ def export() -> None:
     },
 )
 def load() -> None:
-    """Load images into the nodes of a cluster."""
+    """Load images into the nodes of a cluster.
+
+    \b
+    kindasync load image app:1
+    """
 
 
 @click.group(cls=LazyGroup, lazy={"node": "_nodes:add_node"})
 def add() -> None:
-    """Add a node to a cluster."""
+    """Add a node to a cluster.
+
+    \b
+    kindasync add node --role worker
+    """
 
 
 @click.group(cls=LazyGroup, lazy={"node": "_nodes:remove_node"})
 def remove() -> None:
-    """Remove a node from a cluster."""
+    """Remove a node from a cluster.
+
+    \b
+    kindasync remove node kind-worker2
+    """
 
 
 @click.group(cls=LazyGroup, lazy={"fill": "_pool:fill", "claim": "_pool:claim", "get": "_pool:get", "delete": "_pool:delete"})
 def pool() -> None:
-    """Clusters that are made in advance, and frozen until they are claimed."""
+    """Clusters that are made in advance, and frozen until they are claimed.
+
+    \b
+    kindasync pool fill --size 2
+    """
 
 
 @click.group(cls=LazyGroup, lazy={"node-image": "_build:build_node_image"})
 def build() -> None:
-    """Build the node image."""
+    """Build the node image.
+
+    \b
+    kindasync build node-image --kubernetes 1.36
+    """
 
 
 @click.command("help")
@@ -256,7 +292,11 @@ def program_name(path: str) -> str:
 
 @click.group(cls=LazyGroup, lazy={"schema": "_config:schema"})
 def config() -> None:
-    """About configurations."""
+    """About configurations.
+
+    \b
+    kindasync config schema > kindasync.schema.json
+    """
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> int:

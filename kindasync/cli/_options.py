@@ -62,8 +62,7 @@ wait = click.option(
     show_default=True,
     help="How long to wait until the cluster is ready; 0s: not at all.",
 )
-output = click.option("-o", "--output", type=click.Choice([JSON, YAML]), help="Print a document for programs.")
-output_of_table = click.option(
+output = click.option(
     "-o",
     "--output",
     type=click.Choice([JSON, YAML, WIDE]),

@@ -34,7 +34,7 @@ _events = click.option(
     type=click.Choice(["json"]),
     help="Print every event as a line of JSON on stdout, instead of progress and result.",
 )
-_timings = click.option("--timings", is_flag=True, help="At the end, print how long each stage took.")
+_timings = click.option("--timings", is_flag=True, help="At the end, also of a failure, print how long each stage took.")
 _timeline = click.option(
     "--timeline",
     metavar="FILE",
@@ -45,7 +45,7 @@ _timeline = click.option(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How a command shows an operation. `timings`: a table at the end; `timeline`: a file with a page, also of one that fails."""
+    """How a command shows an operation, also one that fails. `timings`: a table at the end; `timeline`: a file with a page."""
 
     as_json: bool = False
     quiet: bool = False
@@ -57,19 +57,21 @@ class Progress:
         """A listener for the operation's events. JSON lines go to stdout; everything for people goes to stderr."""
         seen: list[events.Event] = []
         shown = _shown(title, as_json=self.as_json, quiet=self.quiet)
-        with timeline_of(self.timeline, title.removesuffix(" …"), seen), shown as show:
-            if not (self.timings or self.timeline):
-                yield show
-            else:
+        try:
+            with timeline_of(self.timeline, title.removesuffix(" …"), seen), shown as show:
+                if not (self.timings or self.timeline):
+                    yield show
+                else:
 
-                def see(event: events.Event) -> None:
-                    seen.append(event)
-                    if show:
-                        show(event)
+                    def see(event: events.Event) -> None:
+                        seen.append(event)
+                        if show:
+                            show(event)
 
-                yield see
-        if self.timings:
-            show_columns(*rows(seen), err=True)
+                    yield see
+        finally:
+            if self.timings:
+                show_columns(*rows(seen), err=True)
 
 
 def with_progress(command: Callable[..., None]) -> Callable[..., None]:

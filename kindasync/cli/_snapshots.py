@@ -68,7 +68,7 @@ def reset(progress: Progress, name: str) -> None:
 
 @click.command("snapshots")
 @_options.name
-@_options.output_of_table
+@_options.output
 def get_snapshots(name: str, output: str | None) -> None:
     """Print a cluster's snapshots; "created" is of the moment when it was.
 

@@ -347,7 +347,8 @@ def test_export_kubeconfig(run: Run, home: Path) -> None:
 
 def test_get_clusters(run: Run) -> None:
     """Names on stdout; that there are none is on stderr, and no error."""
-    assert run("get", "clusters") == Ran(0, "", "No kind clusters found.\n")
+    for wide in ((), ("-o", "wide")):
+        assert run("get", "clusters", *wide) == Ran(0, "", "No kind clusters found.\n")
     assert run("get", "clusters", "-o", "json") == Ran(0, "[]\n", "")
     run("create", "cluster", "--name", "b")
     run("create", "cluster", "--name", "a")
@@ -369,7 +370,8 @@ def test_get_nodes(run: Run) -> None:
 
     assert run("get", "nodes", "--name", "a") == Ran(0, "a-control-plane\n", "")
     assert run("get", "nodes", "-A") == Ran(0, "a-control-plane\nb-control-plane\n", "")
-    assert run("get", "nodes", "--name", "none") == Ran(0, "", 'No kind nodes found for cluster "none".\n')
+    for wide in ((), ("-o", "wide")):
+        assert run("get", "nodes", "--name", "none", *wide) == Ran(0, "", 'No kind nodes found for cluster "none".\n')
     (node,) = json.loads(run("get", "nodes", "--name", "a", "-o", "json").out)
     address = node.pop("address")
     assert node == {"name": "a-control-plane", "cluster": "a", "role": "control-plane", "state": "running", "image": IMAGE}
@@ -379,7 +381,10 @@ def test_get_nodes(run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize("arguments", [("get", "snapshots", "--name", "demo"), ("gc", "--dry-run"), ("doctor",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("get", "snapshots", "--name", "demo"), ("get", "kubeconfig", "--name", "demo"), ("gc", "--dry-run"), ("doctor",), ("version",)],
+)
 def test_wide_is_the_same_where_there_is_no_more(fake: FakeEngine, run: Run, arguments: tuple[str, ...]) -> None:
     """It can be asked for wherever there are lines for people."""
     run("create", "cluster", "--name", "demo")

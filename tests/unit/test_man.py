@@ -13,7 +13,8 @@ from kindasync import __version__
 from kindasync.cli._main import cli, main
 from kindasync.cli._man import contexts, man_page
 
-COMMANDS = [context for context in contexts(cli, "kindasync") if not isinstance(context.command, click.Group)]
+EVERY = [*contexts(cli, "kindasync")]
+COMMANDS = [context for context in EVERY if not isinstance(context.command, click.Group)]
 REQUESTS = {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BR", ".nf", ".fi"}
 
 
@@ -32,9 +33,9 @@ def test_every_command_and_option_is_in_it() -> None:
         assert {flag for flag in flags if not re.search(rf"{re.escape(flag)}\b", text)} == set(), context.command_path
 
 
-@pytest.mark.parametrize("context", COMMANDS, ids=lambda context: context.command_path)
+@pytest.mark.parametrize("context", EVERY, ids=lambda context: context.command_path)
 def test_every_help_has_an_example(context: click.Context) -> None:
-    """A line that can be copied, with the name by which it was asked for."""
+    """A line that can be copied, with the name by which it was asked for; of what has commands, one of them."""
     assert re.search(rf"(?m)^ *{context.command_path}( .+)?$", context.get_help())
 
 

@@ -266,6 +266,18 @@ def test_timings(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert began == sorted(began)
 
 
+def test_timings_of_what_fails(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the error: what took so long may be why."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    fake.fail("ContainerStart", message="no space left on device")
+
+    code = main(["create", "cluster", "--name", "demo", "--timings"])
+
+    err = capsys.readouterr().err
+    assert code == 1
+    assert err.index("ContainerCreated") < err.index("ERROR: cannot start node")
+
+
 def test_github_actions_folds_progress(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What is between the two commands; not what is said afterwards."""
     monkeypatch.setenv("DOCKER_HOST", fake.url)
