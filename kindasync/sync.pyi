@@ -148,9 +148,12 @@ class Cluster:
         config: AnyConfig | None = ...,
         *,
         name: str | None = ...,
+        image: str = ...,
+        wait_s: float | None = ...,
         on_event: Callback | Bus | None = ...,
+        before_boot: Sequence[Hook] = ...,
+        retain: bool = ...,
         engine: Engine | str | None = ...,
-        **options: Any,
     ) -> AbstractContextManager[Cluster]: ...
     def apply(self, manifest: Manifest, *, namespace: str = ..., timeout_s: float = ...) -> Objects: ...
     def wait_for(

@@ -87,12 +87,7 @@ class Cluster:
         Raises: ConfigInvalid; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady; EngineError.
         Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
         """
-        try:
-            request = request_of(config, name, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
-        except ConfigInvalid as error:
-            async with Bus().delivering(on_event) as bus:
-                bus.emit(StepFailed(cluster=name or "", step="read the configuration", error=str(error)))
-            raise
+        request = await _request(config, name, on_event, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
         return await cls._create(request, on_event, engine)
 
     @classmethod
@@ -422,15 +417,19 @@ class Cluster:
         config: AnyConfig | None = None,
         *,
         name: str | None = None,
+        image: str = "",
+        wait_s: float | None = None,
         on_event: Callback | Bus | None = None,
+        before_boot: Sequence[Hook] = (),
+        retain: bool = False,
         engine: Engine | str | None = None,
-        **options: Any,
     ) -> AsyncIterator[Cluster]:
-        """A cluster for as long as the context is open. Options: those of `create`. If the process is killed in it, `gc` finds the cluster.
+        """A cluster for as long as the context is open. Shape: as `create`. If the process is killed in it, `gc` finds the cluster.
 
         Raises: what `create` raises; LeftBehind, unless the body failed: then that is raised, and what was left is a note of it.
         """
-        cluster = await cls._create(request_of(config, name, **options, scoped=True), on_event, engine)
+        asked = {"image": image, "wait_s": wait_s, "before_boot": before_boot, "retain": retain}
+        cluster = await cls._create(await _request(config, name, on_event, **asked, scoped=True), on_event, engine)
         try:
             yield cluster
         except BaseException as error:
@@ -782,6 +781,16 @@ async def _take_all_back(error: BaseException, clusters: Sequence[Cluster]) -> N
                 tasks.start_soon(take_back, error, cluster.name, cluster.engine)
 
     await carried_through(work)
+
+
+async def _request(config: AnyConfig | None, name: str | None, on_event: Callback | Bus | None, **asked: Any) -> Request:
+    """As `request_of`; that there can be none is an event, too."""
+    try:
+        return request_of(config, name, **asked)
+    except ConfigInvalid as error:
+        async with Bus().delivering(on_event) as bus:
+            bus.emit(StepFailed(cluster=name if isinstance(name, str) else "", step="read the configuration", error=str(error)))
+        raise
 
 
 async def _limiter(connection: Connection, limit: int | None) -> anyio.CapacityLimiter:

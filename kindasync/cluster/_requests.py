@@ -15,7 +15,7 @@ from kindasync.errors import ConfigInvalid, Problem
 if TYPE_CHECKING:
     from kindasync.cluster._run import Hook, Request
 
-AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path
+AnyConfig = ClusterConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | bytes | Path
 DEFAULT_WAIT_S = 120.0
 DEFAULT_POOL = "default"
 

@@ -114,6 +114,7 @@ def test_configurations_can_be_read(page: Path, block: str) -> None:
         ("index", 2, ["a-control-plane", "b-control-plane"]),
         ("many", 0, []),
         ("many", 2, []),
+        ("reference/events", 0, []),
     ],
 )
 def test_examples_make_clusters(
