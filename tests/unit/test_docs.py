@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,15 @@ import click
 import pytest
 import yaml
 
-from kindasync.cli._main import cli, respelled, split_passed_on, split_settings
+from kindasync.cli._main import cli, main, respelled, split_passed_on, split_settings
 from kindasync.config._decode import load, load_node
 from kindasync.config._extras_models import ClusterExtras
 from kindasync.config._models import Cluster
-from kindasync.testing import FakeEngine, ProgramResult
+from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.pages import PAGES, README, ROOT, blocks, module, scripts
+from tests.unit.test_create import NODE_IMAGE
 from tests.unit.test_exports import REFERENCE
+from tests.unit.test_snapshots import KEPT, NOTHING
 
 OPERATORS = {"&&", "||", ";", "|", ">", ">>", "<"}
 
@@ -129,6 +133,53 @@ def test_examples_make_clusters(
 
     assert fake.requests_of("ContainerStart")
     assert sorted(fake.containers) == left
+
+
+def snapshot(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+    """A node's program, which has a snapshot, and finds nothing changed since."""
+    answers = {"take": KEPT, "drop": KEPT, "list": [KEPT]}
+    return ProgramResult(stdout=json.dumps(answers.get(argv[1], NOTHING)).encode())
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "before"),
+    [
+        ("restarts", 0, ""),
+        ("many", 0, ""),
+        ("reset", 0, "create cluster --name ci"),
+        ("reset", 1, "create cluster --name ci"),
+        ("custom-image", 0, ""),
+    ],
+)
+def test_what_is_typed(
+    fake: FakeEngine,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+    number: int,
+    before: str,
+) -> None:
+    """Each command of ours, one after the other, with the files that the page shows: all succeed."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    monkeypatch.chdir(tmp_path)
+    path = ROOT / f"docs/{page}.md"
+    fake.node.programs["snapshot"] = snapshot
+    fake.registry["registry.example/node:v1.37.2"] = replace(fake.images[NODE_IMAGE], reference="registry.example/node:v1.37.2")
+    names: dict[str, str] = {}
+
+    typed = [line.removeprefix("$ ") for line in blocks(path, "console")[number].splitlines()]
+    for line in [f"kindasync {before}"] * bool(before) + typed:
+        for words in commands(line.replace("NAME=$(", "").replace(")", "")):
+            if words[0] == "kindasync":
+                arguments = [names.get(word, word) for word in words[1:]]
+                if "--config" in arguments:
+                    Path(arguments[arguments.index("--config") + 1]).write_text(blocks(path, "yaml")[0])
+                code, said = main(arguments), capsys.readouterr()
+                assert code == 0, (line, said.err)
+                if line.startswith("NAME="):
+                    names["$NAME"] = said.out.strip()
 
 
 def test_the_example_without_asyncio(
