@@ -36,7 +36,7 @@ def delete_cluster(progress: Progress, name: str, kubeconfig: Path | None) -> No
 
 
 @click.command("clusters")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=_options.complete_cluster)
 @click.option("-A", "--all", "everything", is_flag=True, help="Delete all clusters.")
 @_options.kubeconfig
 @with_progress

@@ -46,7 +46,7 @@ def add_node(
 
 
 @click.command("node")
-@click.argument("node")
+@click.argument("node", shell_complete=_options.complete_node)
 @_options.name
 @click.option("--timeout", "timeout_s", type=_options.Duration(), default="2m", show_default=True, help="How long pods have time to leave.")
 @click.option("--force", is_flag=True, help="Remove it also with pods that nobody would make again, or that cannot be evicted in time.")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import click
 
 from kindasync.cli._output import JSON, WIDE, YAML
 from kindasync.config import DEFAULT_NAME
 from kindasync.config._duration import duration_s
 from kindasync.errors import KindasyncError
+
+COMPLETION_S = 1.0
 
 
 class Duration(click.ParamType[float]):
@@ -28,9 +33,38 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+def _found(listing: Callable[[], Awaitable[Iterable[str]]], incomplete: str) -> list[str]:
+    """Those of a listing that begin so; none where the Engine does not say at once: who presses a key wants no error."""
+
+    async def found() -> list[str]:
+        with suppress(KindasyncError), anyio.move_on_after(COMPLETION_S):
+            return [each for each in await listing() if each.startswith(incomplete)]
+        return []
+
+    return anyio.run(found)
+
+
+def complete_cluster(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The clusters that there are."""
+    from kindasync.cluster import Cluster
+
+    return _found(Cluster.list, incomplete)
+
+
+def complete_node(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The nodes of the cluster that was named before."""
+    from kindasync.cluster._nodes import list_nodes
+
+    async def names() -> list[str]:
+        return [node.name for node in await list_nodes(context.params.get("name") or DEFAULT_NAME)]
+
+    return _found(names, incomplete)
+
+
 name = click.option(
     "-n",
     "--name",
+    shell_complete=complete_cluster,
     envvar="KIND_CLUSTER_NAME",
     default=DEFAULT_NAME,
     show_default=True,

@@ -18,9 +18,10 @@ from typing import Any
 import anyio
 import pytest
 import yaml
+from click.shell_completion import ShellComplete
 
 from kindasync import Cluster, __version__
-from kindasync.cli._main import main, program_name
+from kindasync.cli._main import cli, main, program_name
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.unit.leftovers import look, nothing_left
 from tests.unit.test_progress import Terminal
@@ -606,6 +607,30 @@ def test_completions_for_powershell(words: str, word: str, completions: list[str
     for line, completion in zip(lines, completions, strict=True):
         assert line.startswith(completion)
         assert line.partition("\t")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word", "names"),
+    [
+        (["get", "kubeconfig", "--name"], "d", ["demo"]),
+        (["delete", "clusters", "demo"], "", ["demo", "other"]),
+        (["remove", "node", "--name", "other"], "", ["other-control-plane"]),
+        (["remove", "node"], "", []),
+    ],
+)
+def test_names_are_completed(run: Run, arguments: list[str], word: str, names: list[str]) -> None:
+    """Those of clusters, and of their nodes."""
+    for name in ("demo", "other"):
+        run("create", "cluster", "--name", name)
+
+    assert [item.value for item in ShellComplete(cli, {}, "kindasync", "").get_completions(arguments, word)] == names
+
+
+def test_without_an_engine_no_name_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no error stands in the line that is typed."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nothing.sock")
+
+    assert ShellComplete(cli, {}, "kindasync", "").get_completions(["get", "kubeconfig", "--name"], "") == []
 
 
 # -- errors
