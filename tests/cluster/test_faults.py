@@ -15,11 +15,16 @@ from kindasync.errors import ApiError, ExecFailed
 from tests.cluster.conftest import pod, pod_ends, pod_is
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
-# By itself the controller-manager takes a node for lost after 50 s without a sign of life, of which there is one every 10 s.
+# By itself the controller-manager takes a node for lost after 50 s without a sign of life, of which there is one every 10 s: here every 2 s.
 SOON = """
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 controllerManager: {extraArgs: [{name: node-monitor-grace-period, value: 15s}]}
+"""
+OFTEN = """
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+nodeLeaseDurationSeconds: 8
 """
 SERVER = ["sh", "-c", "mkdir -p /www && echo hello > /www/index.html && httpd -f -p 8080 -h /www"]
 
@@ -27,7 +32,7 @@ SERVER = ["sh", "-c", "mkdir -p /www && echo hello > /www/index.html && httpd -f
 @pytest.fixture
 async def two(name: str) -> AsyncIterator[Cluster]:
     """A cluster of 1+1."""
-    config = ClusterConfig(name=name, nodes=(NodeConfig(), NodeConfig(role=Role.WORKER)), kubeadm_config_patches=(SOON,))
+    config = ClusterConfig(name=name, nodes=(NodeConfig(), NodeConfig(role=Role.WORKER)), kubeadm_config_patches=(SOON, OFTEN))
     async with Cluster.running(config, wait_s=300) as cluster:
         yield cluster
 
