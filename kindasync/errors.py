@@ -18,7 +18,7 @@ _SECRETS = tuple(
         (r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\sA-Za-z0-9+/=\\]*\Z", "(withheld)"),
         (r"(client-key-data)\W+[A-Za-z0-9+/=]+", r"\1(withheld)"),
         (r"(://)(?<!ssh://)[^/\s]+(?=@)", r"\1(withheld)"),
-        (r"eyJ(?<=\beyJ)[\w-]+\.[\w-]+\.[\w-]+", "(withheld)"),
+        (r"eyJ(?<![\w-]eyJ)[\w-]+\.[\w-]+\.[\w-]+", "(withheld)"),
         (r"(earer )(?<=[Bb]earer )\S+", r"\1(withheld)"),
         (r'("auth": ?")[^"]+', r"\1(withheld)"),
         (r"(certificate(?:[- ]key|Key))\W+[0-9a-f]{64}\b", r"\1(withheld)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -130,15 +131,19 @@ def test_no_directory_is_left_of_a_cluster_that_is_not_there(
     assert not list(tmp_path.glob("kindasync-logs-*"))
 
 
-def packed(*members: tuple[str, bytes, str]) -> io.BytesIO:
+def packed(*members: tuple[str, bytes, str | bytes]) -> io.BytesIO:
     """An archive. Each member: its name, type, and link or content."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, kind, text in members:
+        for name, kind, what in members:
             info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "" if kind == tarfile.REGTYPE else text
-            info.size = len(text.encode()) if kind == tarfile.REGTYPE else 0
-            tar.addfile(info, io.BytesIO(text.encode()))
+            info.type = kind
+            content = what if isinstance(what, bytes) else what.encode()
+            if kind == tarfile.REGTYPE:
+                info.size = len(content)
+            else:
+                info.linkname = content.decode()
+            tar.addfile(info, io.BytesIO(content))
     return file
 
 
@@ -170,23 +175,24 @@ def test_an_archive_cannot_write_or_read_outside(members: list[tuple[str, bytes,
     assert (inside / "fine").read_text() == "fine"
 
 
-def test_what_looks_like_a_secret_is_in_no_file(tmp_path: Path) -> None:
-    """Whatever a pod has printed, or a hook has put there; also in what is no text, which is as it was beside that, and has a further name."""
-    said = "token abcdef.0123456789abcdef\n"
-    members = [
-        ("log/pods/a/0.log", tarfile.REGTYPE, said),
-        ("log/b", tarfile.REGTYPE, f"\0é{said}"),
-        ("log/containers/a.log", tarfile.SYMTYPE, "/var/log/pods/a/0.log"),
-    ]
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"token abcdef.0123456789abcdef\n", b"token (withheld)\n"),
+        ("\0é http://me:p\xe0ss@proxy\n".encode() + b"\xff", "\0é http://(withheld)@proxy\n".encode() + b"\xff"),  # no text, but for that
+        (gzip.compress(b"token abcdef.0123456789abcdef\n"), b"token (withheld)\n"),
+        (b"not compressed: abcdef.0123456789abcdef\n", b"not compressed: (withheld)\n"),
+    ],
+)
+def test_what_looks_like_a_secret_is_in_no_file(tmp_path: Path, content: bytes, expected: bytes) -> None:
+    """Whatever a pod has printed, or a hook has put there; and under all its names."""
+    name = "pods/a/0.log.gz" if content[:1] in (b"\x1f", b"n") else "pods/a/0.log"
 
-    unpack(packed(*members), tmp_path)
+    unpack(packed((f"log/{name}", tarfile.REGTYPE, content), ("log/containers/a.log", tarfile.SYMTYPE, f"/var/log/{name}")), tmp_path)
 
-    withheld = "token (withheld)\n"
-    assert files(tmp_path) == {
-        "pods/a/0.log": withheld,
-        "containers/a.log": withheld,
-        "b": f"\0é{withheld}",
-    }
+    for each in (name, "containers/a.log"):
+        found = (tmp_path / each).read_bytes()
+        assert (gzip.decompress(found) if content[:1] == b"\x1f" else found) == expected
 
 
 def test_of_an_archive_that_is_cut_off_the_beginning_is_had(tmp_path: Path) -> None:
