@@ -155,7 +155,10 @@ def node_state(node: Mapping[str, Any], since: datetime | None = None) -> tuple[
 
 def heard_of(node: Mapping[str, Any], since: datetime | None = None) -> bool:
     """Whether a Node's kubelet has said how it is, no earlier than `since`."""
-    heartbeat: str = condition_of(node, "Ready").get("lastHeartbeatTime") or ""
+    condition = condition_of(node, "Ready")
+    if condition.get("reason") == "NodeStatusNeverUpdated":  # says the controller-manager, of a Node that is there for long
+        return False
+    heartbeat: str = condition.get("lastHeartbeatTime") or ""
     return bool(heartbeat) and (since is None or datetime.fromisoformat(heartbeat) >= since)
 
 

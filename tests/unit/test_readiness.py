@@ -110,6 +110,7 @@ class Watch:
         (None, None, False),
         ({}, None, False),
         ({"lastHeartbeatTime": "2026-11-27T08:00:00Z"}, None, True),
+        ({"lastHeartbeatTime": "2026-11-27T08:00:00Z", "reason": "NodeStatusNeverUpdated"}, None, False),
         ({"lastHeartbeatTime": "2026-11-27T08:00:00Z"}, datetime(2026, 11, 27, 8, 0, 1, tzinfo=UTC), False),
         ({"lastHeartbeatTime": "2026-11-27T08:00:02Z"}, datetime(2026, 11, 27, 8, 0, 1, tzinfo=UTC), True),
     ],
