@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from click.shell_completion import CompletionItem, FishComplete, add_completion_class, get_completion_class
 
@@ -9,7 +11,8 @@ _POWERSHELL = r"""
 Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $env:%(complete_var)s = 'powershell_complete'
-    $env:COMP_WORDS = $commandAst.ToString()
+    $line = $commandAst.ToString()
+    $env:COMP_WORDS = $line.Substring(0, [Math]::Min($line.Length, $cursorPosition - $commandAst.Extent.StartOffset))
     $env:COMP_CWORD = $wordToComplete
     try {
         %(prog_name)s | Where-Object { $_ } | ForEach-Object {
@@ -31,6 +34,10 @@ class PowershellComplete(FishComplete):
 
     name = "powershell"
     source_template = _POWERSHELL
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        os.environ.setdefault("COMP_CWORD", "")  # a variable that is set to nothing is none in PowerShell
+        return super().get_completion_args()
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         return [item for item in super().get_completions(args, incomplete) if item.type == "plain"]
