@@ -179,8 +179,10 @@ class ClusterSession:
                 tails: list[tuple[str, str]] = []
                 if self.settings.logs:
                     directory = self.settings.logs / re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-") / cluster.name
-                    lines.append(_export_logs(cluster, directory))
-                    tails = [(f"{path.parent.name}: {path.name}", _tail(path)) for path in sorted(directory.glob("*/kubelet.log"))]
+                    if self.settings.logs.name == LOGS:  # nobody has chosen it
+                        _leave_out(self.settings.logs)
+                    said, tails = _export_logs(cluster, directory)
+                    lines.append(said)
                 if lines:
                     report.sections += [(f"Kubernetes cluster {cluster.name}", "\n".join(lines)), *tails]
         return report
@@ -295,19 +297,30 @@ def _ways(cluster: str) -> str:
     return f"look at it: kindasync export kubeconfig --name {cluster}; delete it: kindasync delete cluster --name {cluster}"
 
 
-def _export_logs(cluster: Cluster, directory: Path) -> str:
-    """Export the logs of all nodes; what to say of it."""
+def _export_logs(cluster: Cluster, directory: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Export the logs of all nodes; what to say of it, and the ends of those of the kubelets, each with its title."""
     from kindasync.errors import KindasyncError
 
+    tails: list[tuple[str, str]] = []
     try:
+        for path in directory.glob("*/kubelet.log"):  # of the run before
+            path.unlink()
         run(lambda: cluster.export_logs(directory))
+        tails += [(f"{path.parent.name}: {path.name}", _tail(path)) for path in sorted(directory.glob("*/kubelet.log"))]
     except (KindasyncError, OSError) as error:
-        return f"not all logs are in {directory}: {error}"
-    return f"logs: {directory}"
+        return f"not all logs are in {directory}: {error}", tails
+    return f"logs: {directory}", tails
 
 
 def _tail(path: Path) -> str:
     return "\n".join(path.read_text().splitlines()[-TAIL_LINES:])
+
+
+def _leave_out(directory: Path) -> None:
+    """Have git leave a directory out, as pytest's own cache does."""
+    with suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".gitignore").write_text("*\n")
 
 
 def _are_leases() -> bool:
