@@ -23,7 +23,7 @@ def run(operation: Callable[[], Awaitable[Result]], *, last: bool = False) -> Re
     """Run `operation`. A signal cancels it, once: further ones change nothing about a clean-up that has begun.
 
     Signals that the caller has this process ignore, as nohup does, stay ignored. `last`: the command has done its work with it, so
-    signals that come when it has succeeded are too late, and ignored.
+    signals that come when it has succeeded are too late, and ignored; so are those after the one that has ended it.
     Raises: what `operation` raises; click's Exit with 128 + the signal's number if one ended it, after its notes were printed.
     """
     before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
@@ -57,7 +57,7 @@ def run(operation: Callable[[], Awaitable[Result]], *, last: bool = False) -> Re
         with one_error():
             anyio.run(main)
     finally:
-        if not (last and results):
+        if not (last if results else received):
             for number, handler in before.items():
                 signal.signal(number, handler)
     if not results:
