@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,14 +59,21 @@ def create_cluster(
     from kindasync.cluster import Cluster
     from kindasync.cluster._kubeconfig_file import check
     from kindasync.config import DEFAULT_NAME, ClusterConfig, load
+    from kindasync.errors import ConfigInvalid
 
-    config = load(_options.text_of(config_path)) if config_path else ClusterConfig()
+    document = _options.text_of(config_path) if config_path else None
+    config = ClusterConfig()
+    with suppress(ConfigInvalid):  # what is wrong with it is told when it is read again
+        config = load(document) if document is not None else config
+        document = None
     config = replace(config, extras=replace(config.extras, preload=(*config.extras.preload, *map(str, preloads))))
     check(kubeconfig)
     wanted = name or config.name or DEFAULT_NAME
 
     async def operation() -> tuple[Cluster, Path]:
-        cluster = await Cluster.create(wanted, config=config, image=image, wait_s=wait_s, retain=retain, on_event=on_event)
+        cluster = await Cluster.create(
+            wanted, config=config if document is None else document, image=image, wait_s=wait_s, retain=retain, on_event=on_event
+        )
         return cluster, await merged(cluster, kubeconfig, made="created", retain=retain)
 
     with progress.of(f'Creating cluster "{wanted}" …') as on_event:

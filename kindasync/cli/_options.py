@@ -34,7 +34,7 @@ class Duration(click.ParamType[float]):
 
 
 def _found(listing: Callable[[], Awaitable[Iterable[str]]], incomplete: str) -> list[str]:
-    """Those of a listing that begin so; none where the Engine does not say at once: who presses a key wants no error."""
+    """Those of a listing that begin so; none where the Engine does not answer, or not soon: who presses a key wants no error."""
 
     async def found() -> list[str]:
         with suppress(KindasyncError), anyio.move_on_after(COMPLETION_S):

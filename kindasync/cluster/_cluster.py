@@ -146,6 +146,8 @@ class Cluster:
 
         try:
             async with _operation(engine, on_event) as (connection, bus):
+                for error in results.values():
+                    bus.emit(StepFailed(step="read a configuration", error=str(error)))
                 limiter = await _limiter(connection, limit)
                 async with anyio.create_task_group() as tasks:
                     for index, request in enumerate(requests):
@@ -787,7 +789,7 @@ async def _request(config: AnyConfig | None, name: str | None, on_event: Callbac
     """As `request_of`; that there can be none is an event, too."""
     try:
         return request_of(config, name, **asked)
-    except ConfigInvalid as error:
+    except (ConfigInvalid, OSError) as error:
         async with Bus().delivering(on_event) as bus:
             bus.emit(StepFailed(cluster=name if isinstance(name, str) else "", step="read the configuration", error=str(error)))
         raise

@@ -82,7 +82,8 @@ async def examine(engine: Engine | str | None = None) -> list[Finding]:
 
 def may_be_the_machine(error: KindasyncError) -> bool:
     """Whether the Engine's host may have to do with it that a create failed: not with what was asked for, nor with an Engine that is not reached. Pure."""
-    return not isinstance(error, (AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable))
+    beside_it = (AlreadyExists, ConfigInvalid, EngineUnreachable, ImageUnusable)
+    return not all(isinstance(each, beside_it) for each in getattr(error, "failures", (error,)))
 
 
 async def diagnose(connection: Connection, error: KindasyncError) -> None:

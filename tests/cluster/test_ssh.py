@@ -49,7 +49,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     assert server, "nox -s ssh needs sshd on PATH (Debian: openssh-server)"
     was_there = PRIVILEGES_END_IN.exists()
-    PRIVILEGES_END_IN.mkdir(exist_ok=True)
+    PRIVILEGES_END_IN.mkdir(mode=0o755, exist_ok=True)
     serve = ["unshare", "--mount", "sh", "-c", SERVE, "sh", str(directory), server]
     with subprocess.Popen(serve, stderr=subprocess.PIPE, text=True) as process:
         try:

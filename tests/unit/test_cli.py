@@ -201,20 +201,22 @@ def test_events_of_a_create_that_fails(run: Run, fake: FakeEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "endpoint", "step", "error"),
+    ("name", "config", "endpoint", "step", "error"),
     [
-        ("Demo!", "", "read the configuration", 'name: "Demo!" may only hold'),
-        ("demo", "unix:///nothing.sock", "connect to the Engine", "there is no such socket"),
+        ("Demo!", "", "", "read the configuration", 'name: "Demo!" may only hold'),
+        ("demo", "{kind: Cluster, apiVersion: kind.x-k8s.io/v1alpha4, nodez: []}", "", "read the configuration", "nodez"),
+        ("demo", "", "unix:///nothing.sock", "connect to the Engine", "there is no such socket"),
     ],
 )
 def test_events_of_a_create_that_cannot_begin(
-    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, endpoint: str, step: str, error: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, config: str, endpoint: str, step: str, error: str
 ) -> None:
     """That is one, too: who reads the events needs nothing else."""
+    (tmp_path / "config.yaml").write_text(config)
     if endpoint:
         monkeypatch.setenv("DOCKER_HOST", endpoint)
 
-    ran = run("create", "cluster", "--name", name, "--events", "json")
+    ran = run("create", "cluster", "--name", name, "--events", "json", *(["--config", str(tmp_path / "config.yaml")] if config else []))
 
     assert ran.code == 1
     ((kind, failed, said),) = [(event["event"], event["step"], event["error"]) for event in ran.events]
@@ -599,7 +601,7 @@ def test_completion(run: Run, shell: str) -> None:
 )
 def test_completions_for_powershell(words: str, word: str, completions: list[str]) -> None:
     """Each with its help, which is never empty; paths are PowerShell's own."""
-    environment = {**os.environ, "_KINDASYNC_COMPLETE": "powershell_complete", "COMP_WORDS": words, "COMP_CWORD": word}
+    environment = {**os.environ, "_KINDASYNC_COMPLETE": "powershell_complete", "COMP_WORDS": words} | ({"COMP_CWORD": word} if word else {})
     ran = subprocess.run([sys.executable, "-m", "kindasync"], env=environment, capture_output=True, text=True, check=True)
 
     lines = [line for line in ran.stdout.splitlines() if line]

@@ -150,6 +150,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
 def test_what_a_host_may_explain(error: KindasyncError, expected: bool) -> None:
     """Whatever failed on it; nothing of what was asked for."""
     assert may_be_the_machine(error) is expected
+    assert may_be_the_machine(StepFailed("start nodes", "demo", [error])) is expected
 
 
 async def test_its_problems_are_evidence(small: FakeEngine, home: Path) -> None:
