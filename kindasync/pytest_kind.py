@@ -70,7 +70,7 @@ class KindCluster:
         reference = service_or_pod_name if "/" in service_or_pod_name else f"pod/{service_or_pod_name}"
         forward = self.cluster.port_forward(reference, remote_port, namespace=_namespace(args), local_port=local_port or 0)
         with Entered(forward) as address:
-            yield int(address.rpartition(":")[2])
+            yield address.port
 
 
 def _namespace(arguments: Sequence[str]) -> str:

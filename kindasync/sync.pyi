@@ -10,6 +10,7 @@ from kindasync.cluster._apply import Manifest
 from kindasync.cluster._cluster import AnyNode, Objects
 from kindasync.cluster._conditions import Predicate
 from kindasync.cluster._pool import Pool
+from kindasync.cluster._port_forward import Address
 from kindasync.cluster._requests import AnyConfig
 from kindasync.cluster._run import Hook
 from kindasync.cluster._snapshots import Snapshot
@@ -173,6 +174,6 @@ class Cluster:
     ) -> ExecResult: ...
     def port_forward(
         self, reference: str, port: int | str, *, namespace: str = ..., local_port: int = ..., on_event: Callback | Bus | None = ...
-    ) -> AbstractContextManager[str]: ...
+    ) -> AbstractContextManager[Address]: ...
 
 __all__ = ["Cluster", "Node"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kindasync.cluster._apply import Manifest
     from kindasync.cluster._conditions import Predicate
     from kindasync.cluster._pool import Pool
+    from kindasync.cluster._port_forward import Address
     from kindasync.cluster._run import Hook, Request
     from kindasync.cluster._snapshots import Snapshot
     from kindasync.docker import Connection
@@ -553,8 +554,8 @@ class Cluster:
         namespace: str = "default",
         local_port: int = 0,
         on_event: Callback | Bus | None = None,
-    ) -> AsyncIterator[str]:
-        """A port of a pod, for as long as the context is open, on this machine's loopback: "127.0.0.1:PORT", through the API server.
+    ) -> AsyncIterator[Address]:
+        """A port of a pod, for as long as the context is open, on this machine's loopback, through the API server: the text "127.0.0.1:PORT", with `.host` and `.port`.
 
         Shape: `reference` "pod/web"; or "service/web", "deployment/web" and the like, then each connection goes to a pod that is
         Ready when it comes. `port` a number or name; of a Service one of its own, whichever port of the pods that is.

@@ -31,6 +31,22 @@ _LAST_PORT = 65535
 _RESET = struct.pack("ii", 1, 0)
 
 
+class Address(str):
+    """Where a port is reached: "127.0.0.1:PORT", and the parts of that."""
+
+    __slots__ = ()
+
+    @property
+    def host(self) -> str:
+        """An address of the loopback."""
+        return self.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """The port of this machine."""
+        return int(self.rpartition(":")[2])
+
+
 @asynccontextmanager
 async def port_forward(
     connect: Callable[[], AbstractAsyncContextManager[ClusterApi]],
@@ -40,10 +56,10 @@ async def port_forward(
     on_event: Callback | Bus | None = None,
     *,
     local_port: int = 0,
-) -> AsyncIterator[str]:
+) -> AsyncIterator[Address]:
     """Listen on a port of the loopback; its address. See `Cluster.port_forward`."""
 
-    async def serve(ready: Callable[[str], None]) -> None:
+    async def serve(ready: Callable[[Address], None]) -> None:
         with one_error():
             async with Bus().delivering(on_event) as bus, connect() as api:
                 await _Forward(api, bus, cluster, reference, port).serve(local_port, ready)
@@ -60,12 +76,12 @@ class _Forward:
         self._reference = reference
         self._port = port
 
-    async def serve(self, local_port: int, ready: Callable[[str], None]) -> None:
+    async def serve(self, local_port: int, ready: Callable[[Address], None]) -> None:
         """Accept connections until cancelled. Raises: before it is ready, what keeps it from any."""
         await self._path()
         with _listening(local_port) as listening:
             listening.setblocking(False)
-            ready(f"127.0.0.1:{listening.getsockname()[1]}")
+            ready(Address(f"127.0.0.1:{listening.getsockname()[1]}"))
             async with anyio.create_task_group() as tasks:
                 while True:
                     client, _ = await asyncio.get_running_loop().sock_accept(listening)

@@ -94,7 +94,7 @@ async def kubernetes(cluster: Cluster) -> None:
     assert_type(await cluster.wait_for("deployment/web", "condition=Available"), list[dict[str, Any]])
     await cluster.wait_for("pod", lambda pod: bool(pod["status"]["podIP"]), selector="app=web", namespace=None, timeout_s=10)
     async with cluster.port_forward("service/web", 80, namespace="shop", local_port=8080, on_event=listener) as address:
-        assert_type(address, str)
+        assert_type((f"http://{address}/", address.host, address.port), tuple[str, str, int])
     done = await cluster.exec("pod/web", ["cat"], stdin=b"hello", container="main", check=False)
     assert_type((done.exit_code, done.stdout, done.stderr, done.text), tuple[int, bytes, bytes, str])
     assert_type(cluster.events(), AsyncGenerator[dict[str, Any], None])
@@ -131,7 +131,7 @@ def without_asyncio() -> None:
         for line in cluster.nodes[0].logs(follow=True):
             assert_type(line, str)
         with cluster.nodes[0].killed(), cluster.port_forward("service/web", 80) as address:
-            assert_type(address, str)
+            assert_type((f"http://{address}/", address.host, address.port), tuple[str, str, int])
     assert_type(sync.Cluster.create_many([None]), list[sync.Cluster | KindasyncError])
     assert_type(sync.Cluster.list(), list[str])
     assert_type(sync.Cluster.claim(), sync.Cluster)

@@ -16,7 +16,7 @@ from kindasync.cluster import _port_forward
 from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._pods import pod_of
-from kindasync.cluster._port_forward import port_forward
+from kindasync.cluster._port_forward import Address, port_forward
 from kindasync.errors import ApiRefused, ClusterError, KindUnknown
 from tests.unit.kubernetes import Kubernetes
 from tests.unit.recording import Recording
@@ -88,7 +88,7 @@ async def kubernetes() -> Kubernetes:
 
 
 @asynccontextmanager
-async def forwarded(api: ClusterApi, reference: str = "pod/web-1", port: int | str = 8080, **options: Any) -> AsyncIterator[str]:
+async def forwarded(api: ClusterApi, reference: str = "pod/web-1", port: int | str = 8080, **options: Any) -> AsyncIterator[Address]:
     @asynccontextmanager
     async def connect() -> AsyncIterator[ClusterApi]:
         yield api
@@ -98,12 +98,11 @@ async def forwarded(api: ClusterApi, reference: str = "pod/web-1", port: int | s
             yield address
 
 
-async def connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = address.partition(":")
-    return await asyncio.open_connection(host, int(port))
+async def connected(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(address.host, address.port)
 
 
-async def asked(address: str, data: bytes) -> bytes:
+async def asked(address: Address, data: bytes) -> bytes:
     """All that comes in answer to `data`."""
     reader, writer = await connected(address)
     writer.write(data)
@@ -153,7 +152,7 @@ async def test_many_connections_at_once(api: ClusterApi) -> None:
     """Each is its own."""
     answers: dict[int, bytes] = {}
 
-    async def ask(address: str, number: int) -> None:
+    async def ask(address: Address, number: int) -> None:
         answers[number] = await asked(address, b"%d bye" % number)
 
     async with forwarded(api) as address, anyio.create_task_group() as tasks:
