@@ -54,8 +54,10 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     with subprocess.Popen(serve, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
-            while "Server listening" not in (line := process.stderr.readline()):
-                assert line, "sshd has ended"
+            said = [process.stderr.readline()]
+            while "Server listening" not in said[-1]:
+                assert said[-1], f"sshd has ended: {said}"
+                said.append(process.stderr.readline())
             yield f"ssh://127.0.0.1:{port}", directory / "bin"
         finally:
             process.terminate()
