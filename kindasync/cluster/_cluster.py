@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kindasync.docker import Connection
     from kindasync.docker.containers import Container
     from kindasync.docker.execs import ExecResult
+    from kindasync.docker.system import EngineFacts
     from kindasync.node import Node
 
 AnyNode = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | bytes | Path
@@ -122,7 +123,8 @@ class Cluster:
 
         Shape: a configuration is what `create` takes, None the default one; its name is the cluster's, and a new one if it has
         none. At most `limit` are made at the same time (None: twice as many as the Engine's host has processors). `on_event`
-        gets the events of all, each with the times of its own cluster. The rest as for `create`.
+        gets the events of all, each with the times of its own cluster. Those that are ready give way to the others, where all want more of
+        the processors than there is. The rest as for `create`.
 
         A failure is that of one cluster alone, of which nothing is left, unless `retain`; one that is no KindasyncError, as of a
         hook or a listener, ends the call and is raised.
@@ -133,27 +135,41 @@ class Cluster:
             raise ClusterError(
                 f"cannot create {limit} clusters at the same time", hint="a limit is at least 1; None: twice as many as processors"
             )
+        from kindasync.cluster._shares import share
+        from kindasync.docker.system import system_info
+
         requests = requests_of(configs, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
         results: dict[int, Cluster | KindasyncError] = {
             index: each for index, each in enumerate(requests) if isinstance(each, ConfigInvalid)
         }
 
-        async def create(index: int, request: Request, limiter: anyio.CapacityLimiter, bus: Bus) -> None:
+        ready: list[Node] = []
+
+        async def create(index: int, request: Request, limiter: anyio.CapacityLimiter, bus: Bus, connection: Connection) -> None:
             async with limiter:
                 try:
-                    results[index] = await cls._create(request, bus, engine)
+                    cluster = await cls._create(request, bus, engine)
                 except KindasyncError as error:
                     results[index] = error
+                    return
+                results[index] = cluster
+                if len(results) < len(requests):
+                    ready.extend(cluster.nodes)
+                    await share(connection, facts, cluster.nodes, few=True)
 
         try:
             async with _operation(engine, on_event) as (connection, bus):
                 for error in results.values():
                     bus.emit(StepFailed(step="read a configuration", error=str(error)))
-                limiter = await _limiter(connection, limit)
-                async with anyio.create_task_group() as tasks:
-                    for index, request in enumerate(requests):
-                        if not isinstance(request, ConfigInvalid):
-                            tasks.start_soon(create, index, request, limiter, bus)
+                facts = await system_info(connection)
+                limiter = anyio.CapacityLimiter(limit or _at_once(facts))
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        for index, request in enumerate(requests):
+                            if not isinstance(request, ConfigInvalid):
+                                tasks.start_soon(create, index, request, limiter, bus, connection)
+                finally:
+                    await carried_through(partial(share, connection, facts, ready, few=False))
         except BaseException as error:
             if not retain:
                 await _take_all_back(error, [each for each in results.values() if isinstance(each, Cluster)])
@@ -209,6 +225,7 @@ class Cluster:
         those that were being created are removed. Cancellation: the same. What is parked stays.
         """
         from kindasync.cluster import _pool
+        from kindasync.docker.system import system_info
 
         request = _pool.request_of_pool(pool, config, size=size, limit=limit, image=image, wait_s=wait_s)
         parked: list[str] = []
@@ -225,7 +242,7 @@ class Cluster:
 
         async with _operation(engine, on_event) as (connection, bus):
             lacking = await _pool.lacking(connection, request, size)
-            limiter = await _limiter(connection, limit)
+            limiter = anyio.CapacityLimiter(limit or _at_once(await system_info(connection)))
             async with anyio.create_task_group() as tasks:
                 for _ in range(lacking):
                     tasks.start_soon(fill, connection, bus, limiter)
@@ -796,11 +813,9 @@ async def _request(config: AnyConfig | None, name: str | None, on_event: Callbac
         raise
 
 
-async def _limiter(connection: Connection, limit: int | None) -> anyio.CapacityLimiter:
-    """How many clusters are created at the same time."""
-    from kindasync.docker.system import system_info
-
-    return anyio.CapacityLimiter(limit or max(1, AT_ONCE_PER_CPU * (await system_info(connection)).cpus))
+def _at_once(facts: EngineFacts) -> int:
+    """How many clusters are created at the same time, if nobody says."""
+    return max(1, AT_ONCE_PER_CPU * facts.cpus)
 
 
 @asynccontextmanager

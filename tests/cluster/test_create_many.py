@@ -11,8 +11,10 @@ import pytest
 from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster, ConfigInvalid, Engine, KindasyncError, events
+from kindasync.cluster._shares import share_argv
 from kindasync.config import ClusterConfig, NodeConfig, Role
 from kindasync.docker.containers import container_kill
+from kindasync.docker.system import system_info
 from kindasync.errors import BootFailed, StepFailed
 from kindasync.events import Event
 from tests.cluster.conftest import look
@@ -49,10 +51,14 @@ async def test_six_of_which_two_fail(name: str, own_home: Path) -> None:
         clusters = [each for each in results if isinstance(each, Cluster)]
         errors = [each for each in results if isinstance(each, KindasyncError)]
         there = await look(own_home)
+        async with Engine.of(None).connect() as connection:
+            facts = await system_info(connection)
         for cluster in clusters:
             async with cluster.client() as api:
                 (node,) = (await CoreV1Api(api).list_node()).items
                 assert node.metadata.name == f"{cluster.name}-control-plane"
+            *_, usual, path = share_argv(facts.cgroup_version, few=False)
+            assert (await cluster.nodes[0].exec(["cat", path])).text.strip() == usual
     finally:
         async with anyio.create_task_group() as tasks:
             for cluster in clusters:

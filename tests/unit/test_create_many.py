@@ -13,11 +13,12 @@ import pytest
 from kindasync import Cluster, ConfigInvalid
 from kindasync import events as told
 from kindasync.cluster._requests import requests_of
+from kindasync.cluster._shares import share_argv
 from kindasync.config import ClusterConfig, NodeConfig, Role
 from kindasync.errors import AlreadyExists, BootFailed, ClusterError, EngineMissing, KindasyncError, StepFailed
 from kindasync.events import Event
 from kindasync.node import PausedNode
-from kindasync.testing import FakeEngine
+from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.unit.leftovers import nothing_left
 from tests.unit.recording import Recording
 
@@ -191,3 +192,64 @@ async def test_bad_calls(fake: FakeEngine, tmp_path: Path) -> None:
         await Cluster.create_many(configs(), limit=0, engine=fake.url)
     with pytest.raises(EngineMissing):
         await Cluster.create_many(configs(), engine=f"unix://{tmp_path}/nowhere.sock")
+
+
+# -- shares of the processors
+
+
+@pytest.mark.parametrize(
+    ("cgroup_version", "few", "value", "path"),
+    [
+        (1, True, "64", "/sys/fs/cgroup/cpu/cpu.shares"),
+        (1, False, "1024", "/sys/fs/cgroup/cpu/cpu.shares"),
+        (2, True, "6", "/sys/fs/cgroup/cpu.weight"),
+        (2, False, "100", "/sys/fs/cgroup/cpu.weight"),
+    ],
+)
+def test_what_says_how_much_a_node_gets(cgroup_version: int, few: bool, value: str, path: str) -> None:
+    """The kernel's own words; usual is what any container has."""
+    assert share_argv(cgroup_version, few=few)[-2:] == [value, path]
+
+
+class Shares:
+    """What nodes of a fake were given, in order: node and value."""
+
+    def __init__(self, fake: FakeEngine) -> None:
+        self.given: list[tuple[str, str]] = []
+        fake.node.programs["sh"] = self._sh
+
+    def _sh(self, container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        if argv[-1].startswith("/sys/fs/cgroup/"):
+            self.given.append((container.name, argv[-2]))
+        return ProgramResult()
+
+
+async def test_those_that_are_ready_give_way_until_the_last_is(fake: FakeEngine) -> None:
+    """Then all are as any other."""
+    shares = Shares(fake)
+
+    await Cluster.create_many(configs(NAMES[:3]), limit=1, engine=fake.url)
+
+    nodes = [f"{name}-control-plane" for name in NAMES[:2]]
+    (few, usual) = (share_argv(2, few=few)[-2] for few in (True, False))
+    assert shares.given[:2] == [(node, few) for node in nodes]
+    assert sorted(shares.given[2:]) == [(node, usual) for node in nodes]
+
+
+async def test_those_that_are_kept_when_the_call_is_cancelled_do_not_give_way_for_ever(fake: FakeEngine) -> None:
+    """However it ends."""
+    shares = Shares(fake)
+
+    with anyio.CancelScope() as scope:
+        listen = at(told.NodePaused, "many-1-control-plane", scope.cancel)
+        await Cluster.create_many(configs(NAMES[:2]), limit=1, retain=True, on_event=listen, engine=fake.url)
+
+    assert [node for node, _ in shares.given] == ["many-0-control-plane"] * 2
+    assert len({value for _, value in shares.given}) == 2
+
+
+async def test_a_node_that_cannot_be_told_is_left_as_it_is(fake: FakeEngine) -> None:
+    """It has no such program."""
+    results = await Cluster.create_many(configs(NAMES[:2]), limit=1, engine=fake.url)
+
+    assert all(isinstance(each, Cluster) for each in results)
