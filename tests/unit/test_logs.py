@@ -183,6 +183,12 @@ def test_an_archive_cannot_write_or_read_outside(members: list[tuple[str, bytes,
         (gzip.compress(b"token abcdef.0123456789abcdef\n"), b"token (withheld)\n"),
         (b"not compressed: abcdef.0123456789abcdef\n", b"not compressed: (withheld)\n"),
     ],
+    ids=[
+        "text",
+        "no text",
+        "compressed",
+        "not compressed",
+    ],  # what is compressed has the time in it, and pytest-xdist's workers would know it by other names
 )
 def test_what_looks_like_a_secret_is_in_no_file(tmp_path: Path, content: bytes, expected: bytes) -> None:
     """Whatever a pod has printed, or a hook has put there; and under all its names."""
