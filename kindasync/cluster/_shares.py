@@ -7,16 +7,15 @@ put back what it has changed where cgroups are of version 2; so it is written in
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
+from kindasync.cluster._together import together
 from kindasync.docker import Connection
 from kindasync.docker.execs import container_exec
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import KindasyncError
 
 if TYPE_CHECKING:
     from kindasync.node import Node
@@ -47,12 +46,10 @@ def share_argv(cgroup_version: int, *, few: bool) -> list[str]:
 
 async def share(connection: Connection, facts: EngineFacts, nodes: Iterable[Node], *, few: bool) -> None:
     """Give nodes their usual share of the processors, or few, in at most SHARES_S seconds. Raises nothing: it only is slower where it cannot be done."""
+    argv = share_argv(facts.cgroup_version, few=few)
 
-    async def one(node: Node) -> None:
-        with suppress(KindasyncError):
-            await container_exec(connection, node.id, share_argv(facts.cgroup_version, few=few))
+    async def give(node: Node) -> None:
+        await container_exec(connection, node.id, argv)
 
     with anyio.move_on_after(SHARES_S):
-        async with anyio.create_task_group() as tasks:
-            for node in nodes:
-                tasks.start_soon(one, node)
+        await together(nodes, give)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import anyio
 
 from kindasync.docker.containers import Container
 from kindasync.errors import KindasyncError, StepFailed
 
+Target = TypeVar("Target")
 AT_ONCE = 8  # requests that change containers that the Engine gets at the same time
 
 
-async def together(containers: Iterable[Container], act: Callable[[Container], Awaitable[None]]) -> list[tuple[Container, KindasyncError]]:
+async def together(containers: Iterable[Target], act: Callable[[Target], Awaitable[None]]) -> list[tuple[Target, KindasyncError]]:
     """Do it with all of them, AT_ONCE at a time; those with which it failed, and why."""
-    failures: list[tuple[Container, KindasyncError]] = []
+    failures: list[tuple[Target, KindasyncError]] = []
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
-    async def one(container: Container) -> None:
+    async def one(container: Target) -> None:
         async with limiter:
             try:
                 await act(container)
