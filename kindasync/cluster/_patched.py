@@ -15,19 +15,19 @@ from kindasync.node import _kubeadm as kubeadm
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
 
 
-def patched_kubeadm(run: Run, node: NodePlan, documents: Sequence[Mapping[str, Any]], *, joins: bool) -> str:
-    """kubeadm's documents for a node, as one text, those that it reads patched; a patch that has no effect is told.
+def patched_kubeadm(run: Run, node: NodePlan, documents: Sequence[Mapping[str, Any]], *, joins: bool, founds: bool = False) -> str:
+    """kubeadm's documents for a node, as one text, those that it reads patched; a patch that has no effect is told. `founds`: a node that would join is initialised.
 
     kind's order: merge patches, then JSON patches, of the cluster; then both of the node. Raises: ClusterError for what cannot be applied.
     """
     # A node that joins has all but this from the cluster, as the first one made it.
     read = [each for each in documents if (each["kind"] == "JoinConfiguration") is joins]
     unread = [each for each in documents if each not in read]
-    patched = _patched(run, node, kubeadm.to_yaml(read), joins=joins)
+    patched = _patched(run, node, kubeadm.to_yaml(read), joins=joins, founds=founds)
     return f"{kubeadm.to_yaml(unread)}---\n{patched}" if unread else patched
 
 
-def _patched(run: Run, node: NodePlan, documents: str, *, joins: bool) -> str:
+def _patched(run: Run, node: NodePlan, documents: str, *, joins: bool, founds: bool) -> str:
     config = run.request.config
     own = config.nodes[node.config_index]
     prefix = f"nodes[{node.config_index}]."
@@ -54,6 +54,9 @@ def _patched(run: Run, node: NodePlan, documents: str, *, joins: bool) -> str:
     if kubeadm.PATCHES_PATH in unpatched and kubeadm.PATCHES_PATH not in documents:
         message = "kubeadm's patches.directory is another: what the node offers to pods does not agree with its limits"
         _warn(run, node, Problem(path=f"extras.nodes[{node.config_index}]", message=message))
+    for name in kubeadm.not_initialised(unpatched, documents) if founds else ():
+        message = f"patches of JoinConfiguration change {name}, which has no effect: several control planes are initialised at once"
+        run.emit(events.Warned, node=node.name, message=message)
     return documents
 
 

@@ -127,7 +127,7 @@ async def provision_other(
         parameters = await _parameters(run, plan, node, container, engine)
         is_control_plane, is_founder = node.role is Role.CONTROL_PLANE, node.name in assembly.founders
         documents = kubeadm.join_documents(parameters, control_plane=is_control_plane)
-        text = patched_kubeadm(run, node, documents, joins=True)
+        text = patched_kubeadm(run, node, documents, joins=True, founds=is_founder)
         if is_founder:
             assembly.founds(node.name, kubeadm.advertised(text))
         authority = await assembly.authority.get()
@@ -140,9 +140,6 @@ async def provision_other(
             **(await assembly.registry.get()).hosts,
         }
         if is_founder:
-            for name in kubeadm.not_initialised(kubeadm.to_yaml(documents), text):
-                message = f"patches of JoinConfiguration change {name}, which has no effect: several control planes are initialised at once"
-                run.emit(events.Warned, node=node.name, message=message)
             text = kubeadm.initialising(authority.documents, text)
         await _put_files(run, node, container, text, files)
         if is_founder:
