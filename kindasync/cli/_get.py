@@ -31,18 +31,17 @@ def get_clusters(output: str | None) -> None:
     from kindasync.cluster._nodes import list_nodes
 
     nodes = run(lambda: list_nodes(None)) if output == WIDE else ()
-    if nodes:
+    names = [node.cluster for node in nodes] if output == WIDE else run(Cluster.list)
+    if output in (JSON, YAML):
+        show(names, output)
+    elif not names:
+        click.echo("No kind clusters found.", err=True)
+    elif output == WIDE:
         show_columns(
             ("NAME", "NODES", "RUNNING", "IMAGE"), *(_summary(name, [*of]) for name, of in groupby(nodes, lambda node: node.cluster))
         )
-        return
-    names = run(Cluster.list)
-    if output in (JSON, YAML):
-        show(names, output)
-    elif names:
-        click.echo("\n".join(names))
     else:
-        click.echo("No kind clusters found.", err=True)
+        click.echo("\n".join(names))
 
 
 @click.command("nodes")

@@ -19,7 +19,7 @@ from kindasync import events
 from kindasync.cli._describe import bytes_text, describe
 from kindasync.cli._output import show_columns
 from kindasync.cli._timeline import timeline_of
-from kindasync.cli._timings import rows, spans
+from kindasync.cli._timings import rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +70,7 @@ class Progress:
 
                     yield see
         finally:
-            if self.timings and spans(seen):
+            if self.timings:
                 show_columns(*rows(seen), err=True)
 
 

@@ -57,7 +57,9 @@ def _until(event: Timed) -> str:
 
 
 def rows(events: Iterable[Event]) -> Iterator[tuple[str, ...]]:
-    """Node (or cluster), stage and what ended it, when it began and how long it took; in the order in which they began."""
-    yield "NODE", "STAGE", "UNTIL", "BEGAN", "TOOK"
-    for span in spans(aligned(events)):
+    """Node (or cluster), stage and what ended it, when it began and how long it took; in the order in which they began. None at all if nothing has ended."""
+    ended = spans(aligned(events))
+    if ended:
+        yield "NODE", "STAGE", "UNTIL", "BEGAN", "TOOK"
+    for span in ended:
         yield span.subject, span.stage, span.until, f"{span.began_s:.2f} s", f"{span.took_s:.2f} s"
