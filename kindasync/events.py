@@ -464,7 +464,7 @@ class Bus:
         return queue
 
     @asynccontextmanager
-    async def delivering(self, *listeners: Callback | Bus | None, grace_s: float = 5.0) -> AsyncIterator[Bus]:
+    async def delivering(self, *listeners: Callback | Bus | None, grace_s: float = 1.0) -> AsyncIterator[Bus]:
         """Deliver to `listeners` while the body runs, then the rest of what was emitted, for at most `grace_s` seconds.
 
         Raises: what a listener raised, after cancelling the body: a listener that fails is a bug to be seen.

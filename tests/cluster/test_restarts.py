@@ -47,8 +47,18 @@ async def balanced(anyio_backend: str) -> AsyncIterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(params=["single", "workers", pytest.param("balanced", marks=pytest.mark.stress)])
+SEVERAL = ["workers", pytest.param("balanced", marks=pytest.mark.stress)]
+
+
+@pytest.fixture(params=["single", *SEVERAL])
 def any_cluster(request: pytest.FixtureRequest) -> Cluster:
+    found: Cluster = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=SEVERAL)
+def several(request: pytest.FixtureRequest) -> Cluster:
+    """A cluster of more than one node."""
     found: Cluster = request.getfixturevalue(request.param)
     return found
 
@@ -81,9 +91,9 @@ async def test_all_nodes_at_once(any_cluster: Cluster, disturb: Disturbance) -> 
 
 
 @pytest.mark.parametrize("disturb", [restart, kill])
-async def test_the_first_control_plane_alone(any_cluster: Cluster, disturb: Disturbance) -> None:
+async def test_the_first_control_plane_alone(several: Cluster, disturb: Disturbance) -> None:
     """The others are told, and go on."""
-    await survives(any_cluster, disturb, partial(is_named, f"{any_cluster.name}-control-plane"))
+    await survives(several, disturb, partial(is_named, f"{several.name}-control-plane"))
 
 
 @pytest.mark.parametrize("disturb", [restart, kill])
