@@ -6,16 +6,13 @@ Names and fields are part of the public API. As JSON (`to_json`): `event`, `clus
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import anyio
-import anyio.to_thread
 
 _NOT_YET = datetime.min.replace(tzinfo=UTC)
 
@@ -422,7 +419,7 @@ class Bus:
     """The events of one operation, in order, to any number of listeners.
 
     `emit` never waits: each listener has its own queue, in which an event of kind `Progress` is replaced by a newer one
-    of the same class, node and subject. Nothing else is dropped, but what a listener has not taken within the grace of `delivering`.
+    of the same class, node and subject. Nothing else is dropped, but what a listener has not taken a second after the operation has ended.
     """
 
     def __init__(self, *, clock: Clock = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -463,27 +460,6 @@ class Bus:
             queue.close()
         return queue
 
-    @asynccontextmanager
-    async def delivering(self, *listeners: Callback | Bus | None, grace_s: float = 1.0) -> AsyncIterator[Bus]:
-        """Deliver to `listeners` while the body runs, then the rest of what was emitted, for at most `grace_s` seconds.
-
-        Raises: what a listener raised, after cancelling the body: a listener that fails is a bug to be seen.
-        Cancellation: what was emitted is still delivered, within `grace_s`.
-        """
-        # Shielded: what happens while a cancelled body cleans up is delivered too. Closing the bus ends them.
-        scopes: list[anyio.CancelScope] = []
-        async with anyio.create_task_group() as tasks:
-            for listener in listeners:
-                if listener is not None:
-                    scopes.append(anyio.CancelScope(shield=True))
-                    tasks.start_soon(_deliver, self._subscribe(), listener, scopes[-1])
-            try:
-                yield self
-            finally:
-                self.close()
-                for scope in scopes:
-                    scope.deadline = anyio.current_time() + grace_s
-
 
 class _Queue:
     """The events that one listener has not got yet."""
@@ -511,19 +487,6 @@ class _Queue:
                 return
             self._changed = anyio.Event()
             await self._changed.wait()
-
-
-async def _deliver(queue: _Queue, listener: Callback | Bus, scope: anyio.CancelScope) -> None:
-    with scope:
-        async for event in queue.drain():
-            if isinstance(listener, Bus):
-                listener.relay(event)
-            elif inspect.iscoroutinefunction(listener):
-                await listener(event)
-            else:
-                result = await anyio.to_thread.run_sync(listener, event, abandon_on_cancel=True)
-                if inspect.isawaitable(result):
-                    await result
 
 
 def structlog_listener(logger: Any = None) -> Callback:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from kindasync._delivering import delivering
 from kindasync.build import _pins, _sources, _steps
 from kindasync.build._node_image import Builder, Images, find_built, load
 from kindasync.docker import Connection, Engine
@@ -65,7 +66,7 @@ async def build(options: Options, *, engine: Engine | str | None = None, on_even
     from kindasync.errors import one_error
 
     with one_error():
-        async with Bus().delivering(on_event) as bus, Engine.of(engine).connect() as connection:
+        async with delivering(Bus(), on_event) as bus, Engine.of(engine).connect() as connection:
             return await _build(options, connection, bus)
 
 

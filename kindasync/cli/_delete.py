@@ -74,13 +74,14 @@ def delete_clusters(settings: Settings, names: tuple[str, ...], everything: bool
 
 async def _delete_all(names: Iterable[str], on_event: Listener | None) -> dict[str, KindasyncError | OSError]:
     """Delete clusters, several at once; those with which it failed, and why."""
+    from kindasync._delivering import delivering
     from kindasync.cluster import delete
     from kindasync.cluster._together import AT_ONCE
     from kindasync.events import Bus
 
     failures: dict[str, KindasyncError | OSError] = {}
     limiter = anyio.CapacityLimiter(AT_ONCE)
-    async with Bus().delivering(on_event) as bus, anyio.create_task_group() as tasks:
+    async with delivering(Bus(), on_event) as bus, anyio.create_task_group() as tasks:
 
         async def one(name: str) -> None:
             async with limiter:

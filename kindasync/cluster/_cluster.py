@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kindasync._delivering import delivering
 from kindasync.cluster._leftover import Leftover
 from kindasync.cluster._requests import DEFAULT_POOL, DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
 from kindasync.config import Role
@@ -808,7 +809,7 @@ async def _request(config: AnyConfig | None, name: str | None, on_event: Callbac
     try:
         return request_of(config, name, **asked)
     except (ConfigInvalid, OSError) as error:
-        async with Bus().delivering(on_event) as bus:
+        async with delivering(Bus(), on_event) as bus:
             bus.emit(StepFailed(cluster=name if isinstance(name, str) else "", step="read the configuration", error=str(error)))
         raise
 
@@ -822,7 +823,7 @@ def _at_once(facts: EngineFacts) -> int:
 async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
     """The connection and the bus of one public operation. Errors leave it as one error."""
     with one_error():
-        async with Bus().delivering(on_event) as bus, AsyncExitStack() as stack:
+        async with delivering(Bus(), on_event) as bus, AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(Engine.of(engine).connect())
             except EngineError as error:

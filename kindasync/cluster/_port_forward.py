@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 import anyio
 
 from kindasync import events
+from kindasync._delivering import delivering
 from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._channels import PIECE_BYTES, V4, Channels, open_channels
 from kindasync.cluster._discovery import Reference
@@ -61,7 +62,7 @@ async def port_forward(
 
     async def serve(ready: Callable[[Address], None]) -> None:
         with one_error():
-            async with Bus().delivering(on_event) as bus, connect() as api:
+            async with delivering(Bus(), on_event) as bus, connect() as api:
                 await _Forward(api, bus, cluster, reference, port).serve(local_port, ready)
 
     async with hosted(serve) as address:

@@ -14,6 +14,7 @@ import pytest
 import structlog.testing
 
 from kindasync import events
+from kindasync._delivering import delivering
 from kindasync.errors import one_error
 from kindasync.events import (
     BootSignalled,
@@ -195,7 +196,7 @@ async def test_events_come_in_order_and_stamped() -> None:
     async def listen(event: Event) -> None:
         received.append(event)
 
-    async with bus().delivering(listen) as channel:
+    async with delivering(bus(), listen) as channel:
         for node in ("a", "b", "c"):
             channel.emit(booted(node))
 
@@ -220,7 +221,7 @@ async def test_every_listener_gets_every_event() -> None:
         async def __call__(self, event: Event) -> None:
             received["awaited"].append(event.node)
 
-    async with bus().delivering(coroutine, plain, Awaited(), outer, None) as channel:
+    async with delivering(bus(), coroutine, plain, Awaited(), outer, None) as channel:
         channel.emit(booted("a"))
         channel.emit(booted("b"))
     outer.close()
@@ -235,7 +236,7 @@ async def test_a_relayed_event_keeps_its_stamp() -> None:
     outer = Bus(clock=lambda: 0.0, now=lambda: NOW + timedelta(days=1))
     stream = aiter(outer)
 
-    async with bus().delivering(outer) as inner:
+    async with delivering(bus(), outer) as inner:
         inner.emit(booted("a"))
     event = await anext(stream)
 
@@ -312,7 +313,7 @@ async def test_progress_that_was_delivered_is_not_taken_back() -> None:
         assert isinstance(event, Progress)
         received.append(event.current)
 
-    async with bus().delivering(listen) as channel:
+    async with delivering(bus(), listen) as channel:
         for current in range(3):
             channel.emit(preloaded(current))
             await anyio.wait_all_tasks_blocked()
@@ -333,7 +334,7 @@ async def test_a_slow_listener_slows_nobody() -> None:
     async def fast_listener(event: Event) -> None:
         fast.append(event.node)
 
-    async with bus().delivering(slow_listener, fast_listener) as channel:
+    async with delivering(bus(), slow_listener, fast_listener) as channel:
         for node in ("a", "b", "c"):
             channel.emit(booted(node))
         await anyio.wait_all_tasks_blocked()
@@ -357,7 +358,7 @@ async def test_a_listener_that_hangs_is_given_up(in_thread: bool) -> None:
 
     try:
         with anyio.fail_after(5):
-            async with bus().delivering(hang_thread if in_thread else hang, grace_s=0.01) as channel:
+            async with delivering(bus(), hang_thread if in_thread else hang, grace_s=0.01) as channel:
                 channel.emit(booted("a"))
     finally:
         hanging.set()
@@ -375,7 +376,7 @@ async def test_a_failing_listener_is_a_bug_to_be_seen(in_thread: bool) -> None:
         fail(event)
 
     async def operation() -> None:
-        async with bus().delivering(fail if in_thread else fail_async) as channel:
+        async with delivering(bus(), fail if in_thread else fail_async) as channel:
             channel.emit(booted("a"))
             try:
                 await anyio.sleep_forever()
@@ -398,7 +399,7 @@ async def test_events_of_a_rollback_are_delivered_after_cancellation() -> None:
         received.append(type(event).__name__)
 
     with anyio.CancelScope() as scope:
-        async with bus().delivering(listen) as channel:
+        async with delivering(bus(), listen) as channel:
             channel.emit(booted("a"))
             scope.cancel()
             try:
@@ -421,7 +422,7 @@ async def test_an_error_of_the_body_comes_after_its_events() -> None:
         received.append(type(event).__name__)
 
     async def operation() -> None:
-        async with bus().delivering(listen) as channel:
+        async with delivering(bus(), listen) as channel:
             channel.emit(StepFailed(step="boot", error="died"))
             raise ZeroDivisionError
 

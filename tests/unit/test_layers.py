@@ -30,7 +30,7 @@ ALLOWED = {
     "versions": set(),
     "kubeconfig": set(),
 }
-LEAVES = {"errors", "events", "versions", "kubeconfig", "proxy", "go_yaml"}
+LEAVES = {"errors", "events", "versions", "kubeconfig", "proxy", "go_yaml", "_delivering"}
 
 
 def imports() -> Iterator[tuple[str, str, str]]:

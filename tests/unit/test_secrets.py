@@ -15,6 +15,7 @@ import structlog
 import yaml
 
 from kindasync import Cluster, KindasyncError
+from kindasync._delivering import delivering
 from kindasync.cli._main import main
 from kindasync.errors import redacted
 from kindasync.events import Bus, structlog_listener
@@ -54,7 +55,7 @@ async def told_of(fake: FakeEngine, caplog: pytest.LogCaptureFixture, **options:
         heard.said.append(repr(node))
 
     with caplog.at_level(logging.DEBUG), structlog.testing.capture_logs() as logs:
-        async with bus.delivering(seen.keep, structlog_listener()):
+        async with delivering(bus, seen.keep, structlog_listener()):
             try:
                 cluster = await Cluster.create("demo", engine=fake.url, on_event=bus, before_boot=[hook], retain=True, **options)
                 heard.said += [repr(cluster), repr(cluster.nodes), repr(cluster.engine), str(cluster)]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
+from kindasync._delivering import delivering
 from kindasync.cluster._network import ATTEMPTS, ensure_network, release_network
 from kindasync.config import NetworkExtras
 from kindasync.docker import Connection, Engine
@@ -31,7 +32,7 @@ async def connection(fake: FakeEngine, anyio_backend: str) -> AsyncIterator[Conn
 async def ensure(connection: Connection, *seen: Recording, **asked: str) -> Network:
     """The network `kind`, as a create gets it that asks for these subnets."""
     with one_error():
-        async with Bus().delivering(*(each.keep for each in seen)) as bus:
+        async with delivering(Bus(), *(each.keep for each in seen)) as bus:
             return await ensure_network(connection, "kind", bus, "demo", asked=NetworkExtras(**asked))
 
 
