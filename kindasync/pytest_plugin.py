@@ -332,13 +332,12 @@ def _are_leases() -> bool:
 
 async def _get_or_create(name: str, config: AnyConfig | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
     """The cluster of that name, ready. Processes that ask for it at once wait for the one that creates it."""
-    from filelock import AsyncFileLock
-
+    from kindasync import Engine
     from kindasync.cluster import Cluster
-    from kindasync.cluster._state import lock_path
+    from kindasync.cluster._leases import alone
     from kindasync.errors import ClusterNotFound
 
-    async with AsyncFileLock(lock_path(name)):
+    async with alone(Engine.of(None).url, name):
         try:
             with _or_delete(name):
                 cluster = await Cluster.get(name)

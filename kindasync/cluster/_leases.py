@@ -6,8 +6,9 @@ A lease is a file of this user, made before the cluster is. Who makes, joins or 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, auto
 from pathlib import Path
@@ -21,7 +22,9 @@ from kindasync.cluster._lookup import members
 from kindasync.cluster._names import OWNER_LABEL
 from kindasync.cluster._owner import has_ended, owner
 from kindasync.docker import Engine
-from kindasync.errors import AlreadyExists, KindasyncError
+from kindasync.errors import AlreadyExists, KindasyncError, one_error
+
+LOCK_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +118,12 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
 
 async def end(holder: Holder, *, keep: Callable[[str], bool] | None = None) -> Ended:
     """Delete the run's clusters, on whichever Engine, but for those to keep; `keep` tells of more. Cancellation: what is left is found by the next run."""
-    return await _end([path for path, each in _leases() if each.holder == holder], keep=keep)
+    return await _end(((path, each) for path, each in _leases() if each.holder == holder), keep=keep)
 
 
 async def sweep(engine_url: str) -> Ended:
     """Delete what runs that have ended left on an Engine. Cancellation: ends it; the same again goes on."""
-    return await _end([path for path, _ in _left(engine_url)])
+    return await _end(_left(engine_url))
 
 
 def left(engine_url: str) -> set[tuple[str, str]]:
@@ -132,24 +135,27 @@ def _left(engine_url: str) -> Iterator[tuple[Path, Lease]]:
     return ((path, each) for path, each in _leases() if each.engine == engine_url and has_ended(each.holder.process))
 
 
-async def _end(paths: list[Path], *, keep: Callable[[str], bool] | None = None) -> Ended:
+async def _end(leases: Iterable[tuple[Path, Lease]], *, keep: Callable[[str], bool] | None = None) -> Ended:
     ended = Ended()
 
-    async def end(path: Path) -> None:
+    async def end(path: Path, holder: Holder) -> None:
         try:
             async with _locked(path):
                 found = _read(path)
-                if found and (found.outlives or (found.ready and keep and keep(found.cluster))):
+                if not found or found.holder != holder:
+                    return  # somebody has ended it meanwhile, and perhaps begun another
+                if found.outlives or (found.ready and keep and keep(found.cluster)):
                     ended.kept.append(found.cluster)
-                elif found:
-                    await _delete(found)
+                else:
+                    with one_error():
+                        await _delete(found)
                 _forget(path)
         except KindasyncError as error:
             ended.failures.append(error)
 
     async with anyio.create_task_group() as tasks:
-        for path in paths:
-            tasks.start_soon(end, path)
+        for path, each in [*leases]:
+            tasks.start_soon(end, path, each.holder)
     return ended
 
 
@@ -197,17 +203,40 @@ def _write(path: Path, lease: Lease) -> None:
 
 
 def _forget(path: Path) -> None:
-    """Remove a lease with its lock, which the caller holds, and the directories if they are empty then."""
     path.unlink(missing_ok=True)
-    path.with_suffix(".lock").unlink(missing_ok=True)
-    _state.remove_empty(path.parent)
+
+
+@asynccontextmanager
+async def alone(engine_url: str, cluster: str) -> AsyncIterator[None]:
+    """Do what only one process of this user at a time may do with a cluster of that name. Raises: ClusterError where no lock can be kept."""
+    async with _locked(_path(engine_url, cluster)):
+        yield
 
 
 @asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    from filelock import AsyncFileLock
+    """Hold the lock of a lease. Its file is there for as long as somebody holds it: who has waited for one that was removed begins anew."""
+    from filelock import lock_descriptor
 
-    with _state.kept(path.parent, "a lease"):
-        _state.make_private(path.parent)
-    async with AsyncFileLock(path.with_suffix(".lock"), mode=0o600):
-        yield
+    lock = path.with_suffix(".lock")
+    while True:
+        with _state.kept(path.parent, "a lease"):
+            descriptor = _opened(lock)
+        try:
+            if lock_descriptor(descriptor, blocking=False) and os.fstat(descriptor).st_nlink:
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                    _state.remove_empty(lock.parent)
+                return
+        finally:
+            os.close(descriptor)
+        await anyio.sleep(LOCK_POLL_S)
+
+
+def _opened(lock: Path) -> int:
+    while True:
+        _state.make_private(lock.parent)
+        with suppress(FileNotFoundError):  # whoever had the lock has just removed the directory
+            return os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)

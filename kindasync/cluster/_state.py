@@ -129,10 +129,3 @@ def remove_empty(directory: Path) -> None:
             continue
         except OSError:
             return
-
-
-def lock_path(name: str) -> Path:
-    """The lock file for what only one process at a time may do with a cluster of this user."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("kindasync", ensure_exists=True) / f"{name}.lock"

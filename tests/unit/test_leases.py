@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from kindasync import AlreadyExists, Cluster
@@ -79,17 +80,56 @@ async def test_one_of_many_creates(fake: FakeEngine, home: Path) -> None:
     assert (ended.kept, ended.failures) == ([], [])
 
 
+async def test_what_a_killed_run_left_is_removed_once(fake: FakeEngine, home: Path) -> None:
+    """By whichever process comes first: the cluster of that name which it then makes is none that was left."""
+    found: list[Cluster] = []
+
+    async def ask() -> None:
+        found.append(await lease("demo", here(), demo))
+
+    with nothing_left(fake, home):
+        await lease("demo", dead(), demo)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(ask)
+        there = {container.id for container in fake.containers.values()}
+        await end(here())
+
+    assert [{node.id for node in cluster.nodes} for cluster in found] == [there] * 4
+
+
+async def test_a_lock_is_had_by_one_at_a_time(home: Path) -> None:
+    """Although its file, and the directory, go whenever somebody is through with it."""
+    holders = 0
+
+    async def hold() -> None:
+        nonlocal holders
+        for _ in range(10):
+            async with _leases.alone("unix:///socket", "demo"):
+                holders += 1
+                await anyio.lowlevel.checkpoint()
+                assert holders == 1
+                holders -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(hold)
+
+    assert [*home.iterdir()] == []
+
+
 async def test_nobody_else_can_read_a_lease(fake: FakeEngine, home: Path) -> None:
-    """Or change it."""
-    await lease("demo", here(), demo)
+    """Or change it, or take its lock."""
+    modes: set[tuple[str, str]] = set()
 
-    paths = [*(home / ".local/state/kindasync/leases").rglob("*")]
+    async def look() -> Cluster:
+        paths = (home / ".local/state/kindasync/leases").rglob("*")
+        modes.update(("" if path.is_dir() else path.name, stat.filemode(path.stat().st_mode)) for path in paths)
+        return await demo()
 
-    assert sorted((path.name, stat.filemode(path.stat().st_mode)) for path in paths if path.is_file()) == [
-        ("demo.json", "-rw-------"),
-        ("demo.lock", "-rw-------"),
-    ]
-    assert {stat.filemode(path.stat().st_mode) for path in paths if path.is_dir()} == {"drwx------"}
+    await lease("demo", here(), look)
+
+    assert modes == {("", "drwx------"), ("demo.json", "-rw-------"), ("demo.lock", "-rw-------")}
 
 
 async def test_what_others_left_is_removed_before_anything_is_made(fake: FakeEngine, home: Path) -> None:
