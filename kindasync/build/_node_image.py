@@ -13,11 +13,12 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from kindasync._shielded import undoing
 from kindasync.build import _go, _layers, _sbom
 from kindasync.build._debian import make_root
 from kindasync.build._oci import ImageRecord, Layer, write_archive
 from kindasync.build._steps import Cache, Plan
-from kindasync.build._store import CLEANUP_S, make_store, pieces
+from kindasync.build._store import make_store, pieces
 from kindasync.build._workshop import Here, InContainer, OnLine, Workshop
 from kindasync.docker import Connection
 from kindasync.docker.images import image_list, image_load, image_remove, image_tag
@@ -172,11 +173,8 @@ class Builder:
             await anyio.to_thread.run_sync(write_archive, components, list(_layers.component_images(plan, layer)))
             on_line("unpacking them with containerd")
             await image_load(self._connection, pieces(self._made("base")))
-            try:
+            async with undoing(partial(image_remove, self._connection, plan.base_reference), f"image {plan.base_reference} stays"):
                 await make_store(self._connection, plan.base_reference, plan.sources / "store", components, store, on_line=on_line)
-            finally:
-                with anyio.move_on_after(CLEANUP_S, shield=True):
-                    await image_remove(self._connection, plan.base_reference)
             on_line("writing the node's layers")
             programs = [self._made(name) for name in _PROGRAMS]
             sbom = await anyio.to_thread.run_sync(partial(_sbom.document, plan, debian_root=self._made("debian"), programs=programs))

@@ -13,17 +13,15 @@ from kindasync.docker import Connection
 from kindasync.docker.archives import get_archive, put_archive
 from kindasync.docker.containers import (
     ContainerSpec,
-    container_create,
     container_inspect,
     container_logs,
-    container_remove,
     container_start,
+    container_temporary,
     container_wait,
 )
 from kindasync.errors import BuildFailed
 
 STORE = "/var/lib/containerd"
-CLEANUP_S = 60
 
 
 async def make_store(connection: Connection, base: str, script: Path, components: Path, out: Path, *, on_line: OnLine) -> None:
@@ -39,8 +37,7 @@ async def make_store(connection: Connection, base: str, script: Path, components
         volumes=(STORE,),  # overlay cannot lie on overlay: unpacking needs a real file system
         labels={"kindasync.build": "store"},
     )
-    container = await container_create(connection, "", spec)
-    try:
+    async with container_temporary(connection, spec) as container:
         payload = out.with_name(out.name + ".payload")
         with LayerWriter(payload) as files:
             files.add_file("kindasync/store", script, mode=0o755)
@@ -57,9 +54,6 @@ async def make_store(connection: Connection, base: str, script: Path, components
             raise BuildFailed("unpack the component images", f"containerd's container ended with exit code {exit_code}", lines.tail())
         async with get_archive(connection, container, STORE) as chunks:
             await write_pieces(out, chunks)
-    finally:
-        with anyio.move_on_after(CLEANUP_S, shield=True):
-            await container_remove(connection, container)
 
 
 async def pieces(path: Path) -> AsyncIterator[bytes]:

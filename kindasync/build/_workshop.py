@@ -21,7 +21,7 @@ from kindasync.build._oci import LayerWriter, names_under
 from kindasync.docker import Connection
 from kindasync.docker._client_config import stored_auth, stored_proxies
 from kindasync.docker.archives import get_archive, put_archive
-from kindasync.docker.containers import ContainerSpec, container_create, container_export, container_remove, container_start
+from kindasync.docker.containers import ContainerSpec, container_export, container_start, container_temporary
 from kindasync.docker.execs import container_exec
 from kindasync.docker.images import ImageProgress, image_create, image_inspect
 from kindasync.errors import BuildFailed, NotFound
@@ -131,14 +131,10 @@ class InContainer:
             init=False,  # Docker's init would be a file of the root that is taken
             network_mode="host",  # builds need nothing but to reach registries, as this machine does
         )
-        container = await container_create(connection, "", spec)
-        try:
+        async with container_temporary(connection, spec) as container:
             await container_start(connection, container, subject=f"a container of {image}")
             await put_archive(connection, container, "/", await anyio.to_thread.run_sync(_tar_of, sources))
             yield cls(connection, container)
-        finally:
-            with anyio.move_on_after(CLEANUP_S, shield=True):
-                await container_remove(connection, container)
 
     async def run(self, step: str, argv: Sequence[str], *, env: Mapping[str, str], on_line: OnLine) -> None:
         command = [part.format(sources="/kindasync/sources", out="/kindasync/out") for part in argv]

@@ -129,8 +129,8 @@ async def _uploaded(node: Node, directory: str, uploads: Mapping[str, Path]) -> 
     if not files:
         yield
         return
-    await node.put(files)
     try:
+        await node.put(files)
         yield
     finally:
         removed = False

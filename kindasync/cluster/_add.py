@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from kindasync import events, go_yaml
+from kindasync._shielded import carried_through
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._balance import balancer_among, is_ours, rebalance
 from kindasync.cluster._claim import start_node
@@ -30,12 +31,11 @@ from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
 from kindasync.cluster._provision import living, provision_other, read_authority
 from kindasync.cluster._registry import known_registry
-from kindasync.cluster._remove import API_S, withdrawal
+from kindasync.cluster._remove import withdrawal
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Existing, Facts
 from kindasync.config import ClusterConfig, IPFamily, Networking, Role
 from kindasync.docker import Connection
-from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
@@ -71,7 +71,7 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: Clust
     chosen = await node_image(connection, engine, image or node.image or first.image, bus, cluster)
     async with api_client(found.kubeconfig) as client:
         api = ClusterApi(client)
-        with deadline(api, "the API server to say what the cluster is like", API_S):
+        with deadline(api, "the API server to say what the cluster is like"):
             configuration = await _configuration(api)
             nodes = (await api.insist("GET", "/api/v1/nodes"))["items"]
         containers = (*found.containers, *await registries(connection, cluster))
@@ -116,7 +116,7 @@ async def _add(
     with run.step("read the cluster's authority"):
         assembly.authority.set(await read_authority(run, first, keys=role is Role.CONTROL_PLANE))
     async with _bootstrap_token(run, api):
-        plan, container = await start_node(run, config, facts, 0)
+        plan, container, _ = await start_node(run, config, facts, 0)
         node = plan.first
         async with living(run, container) as console:
             await provision_other(run, plan, node, container, console, contract, facts.engine, assembly)
@@ -211,11 +211,11 @@ async def _bootstrap_token(run: Run, api: ClusterApi) -> AsyncIterator[None]:
         },
     }
     try:
-        with run.step("make a bootstrap token"), deadline(api, "the API server to take a bootstrap token", API_S):
+        with run.step("make a bootstrap token"), deadline(api, "the API server to take a bootstrap token"):
             await api.create(document)
         yield
     finally:
-        with anyio.move_on_after(TOKEN_REMOVED_S, shield=True):  # what is left expires
+        with anyio.move_on_after(TOKEN_REMOVED_S, shield=True), suppress(ClusterError):  # what is left expires
             await remove_token(run, api)
 
 

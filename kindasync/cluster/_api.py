@@ -17,8 +17,8 @@ from urllib.parse import quote
 import aiohttp
 import anyio
 
+from kindasync._shielded import answered
 from kindasync.cluster._discovery import Called, Resource, root
-from kindasync.docker._engine import answered
 from kindasync.errors import ApiRefused, ApiUnreachable, KindUnknown, NotReady, one_error
 from kindasync.transport._http import drop
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
 RETRY_S = 0.1
+API_S = 60.0  # for an answer of an API server that may be restarting
 CONNECT_S = 5.0
 Answer = TypeVar("Answer")
 
@@ -292,7 +293,7 @@ class ClusterApi:
 
 
 @contextmanager
-def deadline(api: ClusterApi, awaited: str, seconds: float, *, hint: str = "") -> Iterator[None]:
+def deadline(api: ClusterApi, awaited: str, seconds: float = API_S, *, hint: str = "") -> Iterator[None]:
     """For requests that are insisted on: after so many seconds a NotReady, with why the newest one failed."""
     try:
         with anyio.fail_after(seconds):

@@ -10,7 +10,7 @@ from kindasync import events
 from kindasync.cluster import _state
 from kindasync.cluster._lookup import members
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._network import check_families, ensure_network, fixable_subnets
+from kindasync.cluster._network import fixable_subnets, network_of
 from kindasync.cluster._run import Run
 from kindasync.cluster.plan import Facts, NodePlan, Plan, asked_ports, plan
 from kindasync.config import ClusterConfig
@@ -38,8 +38,8 @@ def already_exists(cluster: str) -> AlreadyExists:
     )
 
 
-async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) -> tuple[Plan, Container]:
-    """Create and start the node number `index`; the plan that it is part of, and its container. Number 0 claims the cluster's name.
+async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) -> tuple[Plan, Container, Facts]:
+    """Create and start the node number `index`; the plan that it is part of, its container, and the facts as they turned out. Number 0 claims the cluster's name.
 
     Ports, addresses and the network may be taken, or gone, between plan and start: then another plan is made.
     Raises: AlreadyExists; ImageUnusable before anything of the image is started; StepFailed.
@@ -68,7 +68,7 @@ async def start_node(run: Run, config: ClusterConfig, facts: Facts, index: int) 
             others = await start(run, container_id, node.name, node.spec.ports, config, facts)
             if not others:
                 run.emit(events.NodeStarted, node=node.name, since=began)
-                return plan_, await container_inspect(run.connection, container_id)
+                return plan_, await container_inspect(run.connection, container_id), facts
             facts = others
     raise AssertionError("the last attempt returns or raises")
 
@@ -112,9 +112,8 @@ async def start(run: Run, container_id: str, name: str, ports: Sequence[PortBind
             raise
         await container_remove(run.connection, container_id)
         if isinstance(error, NotFound):
-            network = await ensure_network(run.connection, run.network, run.bus, run.cluster, asked=run.request.config.extras.network)
-            check_families(network, config.networking.ip_family)
-            return replace(facts, subnets=fixable_subnets(network))
+            network = await network_of(run.connection, run.network, run.bus, config)
+            return replace(facts, subnets=fixable_subnets(network), network_subnets=tuple(subnet.subnet for subnet in network.subnets))
         return facts
     return None
 

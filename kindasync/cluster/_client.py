@@ -8,8 +8,8 @@ from typing import Any
 
 from kubernetes_asyncio.client import ApiClient, Configuration
 
+from kindasync._shielded import answered
 from kindasync.cluster._api import api_client, certificate_file
-from kindasync.docker._engine import answered
 
 
 @asynccontextmanager

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kindasync._delivering import delivering
+from kindasync._shielded import carried_through
 from kindasync.cluster._leftover import Leftover
 from kindasync.cluster._requests import DEFAULT_POOL, DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
 from kindasync.config import Role
 from kindasync.config._rules import name_problems
-from kindasync.docker._engine import Engine, carried_through
+from kindasync.docker._engine import Engine
 from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, EngineError, KindasyncError, LeftBehind, PoolEmpty, one_error
 from kindasync.events import Bus, Callback, StepFailed
 from kindasync.kubeconfig import for_cluster

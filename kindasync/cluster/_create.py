@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from kindasync import events
+from kindasync._shielded import carried_through
 from kindasync.cluster import _state
 from kindasync.cluster._assembly import Assembly, Registry
 from kindasync.cluster._claim import already_exists, start_balancer, start_node
@@ -26,14 +27,13 @@ from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._lookup import api_server, members
 from kindasync.cluster._marks import Mark, put_marks
 from kindasync.cluster._names import RUN_LABEL
-from kindasync.cluster._network import check_families, ensure_network, network_name
+from kindasync.cluster._network import network_name, network_of
 from kindasync.cluster._provision import living, provision_first
 from kindasync.cluster._registry import start_registry
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
 from kindasync.docker import Connection
-from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import AlreadyExists, ClusterError, ConfigInvalid, EngineError, KindasyncError, one_error
@@ -89,14 +89,13 @@ async def _create(run: Run, undo: _Undo) -> Created:
             config, contracts = await _images(run, engine)
         undo.engine_id = engine.engine_id
         with run.step("make the network"):
-            network = await ensure_network(run.connection, run.network, run.bus, run.cluster, asked=run.request.config.extras.network)
-            check_families(network, config.networking.ip_family)
+            network = await network_of(run.connection, run.network, run.bus, config)
         with run.step("plan the nodes"):
             facts = await plan_facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
             directory = private_dir(engine.engine_id, run.cluster)
             facts = replace(facts, kubeconfig_dir=str(directory) if await shares_files(run.connection, directory) else "")
         _warn_of_host(run, shares_files=bool(facts.kubeconfig_dir))
-        plan, container = await start_node(run, config, facts, 0)
+        plan, container, facts = await start_node(run, config, facts, 0)
         _warn(run, plan)
         kubeconfig = await _assemble(run, plan, container, config, facts, contracts)
     with run.step("write the kubeconfig"):

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 
 from kindasync import events
-from kindasync.cluster._api import ClusterApi
+from kindasync.cluster._api import ClusterApi, deadline
 from kindasync.cluster._run import Run
-from kindasync.errors import ApiRefused, ClusterError, NotReady
+from kindasync.errors import ApiRefused, ApiUnreachable, ClusterError, NotReady
 
 EVICT_AGAIN_S = 0.5
 UNCORDON_S = 10.0
@@ -28,7 +28,8 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
     `timeout_s`, and why. Then, and when it is cancelled, pods can be placed on the node again.
     """
     began = run.bus.elapsed_s()
-    lost = [_name(pod) for pod in await _evictable(api, node) if is_bare(pod)]
+    with deadline(api, f"the API server to say which pods node {node} has"):
+        lost = [_name(pod) for pod in await _evictable(api, node) if is_bare(pod)]
     if lost and not force:
         raise ClusterError(
             f"node {node} has pods that nobody would make again", why=", ".join(lost), hint=f"delete them, or have them go: {FORCE}"
@@ -53,9 +54,11 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
 @asynccontextmanager
 async def _cordoned(api: ClusterApi, node: str) -> AsyncIterator[None]:
     """Have no more pods placed on a node. Where the body fails, or is cancelled, they can be placed again, if they could before."""
-    before = (await api.insist("GET", f"/api/v1/nodes/{node}")).get("spec") or {}
+    with deadline(api, f"the API server to say what node {node} is like"):
+        before = (await api.insist("GET", f"/api/v1/nodes/{node}")).get("spec") or {}
     try:
-        await _set_unschedulable(api, node, True)
+        with deadline(api, f"the API server to cordon node {node}"):
+            await _set_unschedulable(api, node, True)
         yield
     except BaseException as error:
         if not before.get("unschedulable"):
@@ -88,7 +91,7 @@ async def _evict_all(run: Run, api: ClusterApi, node: str, reasons: dict[str, st
 
 
 async def _evict(api: ClusterApi, pod: Pod) -> str:
-    """Ask for one eviction; why it was refused, if a budget forbids it for now."""
+    """Ask for one eviction; why it is still to come, if a budget forbids it for now, or there was no answer."""
     metadata = {"name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
     eviction = {
         "apiVersion": "policy/v1",
@@ -103,6 +106,8 @@ async def _evict(api: ClusterApi, pod: Pod) -> str:
             return error.why
         if error.status not in (404, 409):  # it is gone, or another one has its name
             raise
+    except ApiUnreachable as error:
+        return error.why
     return ""
 
 

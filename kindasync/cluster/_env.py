@@ -19,7 +19,7 @@ def env_for(name: str, kubeconfig_path: Path, engine: Engine) -> dict[str, str]:
     if not theirs or (theirs.url, theirs.tls) != (endpoint.url, endpoint.tls):
         variables["DOCKER_HOST"] = endpoint.url
         if endpoint.tls:
-            variables["DOCKER_TLS_VERIFY"] = "1" if endpoint.tls.verify else ""
-            if endpoint.tls.ca:
-                variables["DOCKER_CERT_PATH"] = str(endpoint.tls.ca.parent)
+            variables |= {"DOCKER_TLS": "1", "DOCKER_TLS_VERIFY": "1" if endpoint.tls.verify else ""}
+            if file := endpoint.tls.ca or endpoint.tls.cert:
+                variables["DOCKER_CERT_PATH"] = str(file.parent)
     return variables

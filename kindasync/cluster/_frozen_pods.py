@@ -12,21 +12,19 @@ import anyio
 
 from kindasync.cluster._names import OWNER_LABEL, RUN_LABEL
 from kindasync.docker import Connection
-from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import (
     Container,
     ContainerSpec,
     StrictBind,
-    container_create,
     container_remove,
     container_start,
+    container_temporary,
     container_wait,
 )
 from kindasync.errors import EngineError
 
 FREEZER = "/sys/fs/cgroup/freezer"  # on the Engine's host
 THAW_S = 20.0
-CLEANUP_S = 30.0
 
 
 async def remove_container(connection: Connection, container: Container) -> None:
@@ -45,15 +43,7 @@ async def _thaw(connection: Connection, container: Container) -> None:
         network_mode="none",
     )
     with suppress(EngineError):
-        helper = await container_create(connection, "", spec)
-        try:
+        async with container_temporary(connection, spec) as helper:
             await container_start(connection, helper)
             with anyio.move_on_after(THAW_S):
                 await container_wait(connection, helper)
-        finally:
-            await carried_through(partial(_remove, connection, helper))
-
-
-async def _remove(connection: Connection, helper: str) -> None:
-    with anyio.move_on_after(CLEANUP_S):
-        await container_remove(connection, helper)

@@ -21,7 +21,7 @@ async def join_node(run: Run, config: ClusterConfig, facts: Facts, index: int, c
 
     Raises: StepFailed; NotReady.
     """
-    plan, container = await start_node(run, config, facts, index)
+    plan, container, _ = await start_node(run, config, facts, index)
     node = plan.nodes[index]
     async with living(run, container) as console:
         await provision_other(run, plan, node, container, console, contract, facts.engine, assembly)

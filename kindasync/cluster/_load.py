@@ -14,12 +14,13 @@ import anyio
 from kindasync.cluster._lookup import existing_members, is_node
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
+from kindasync.docker.execs import container_run
 from kindasync.docker.images import Image, image_get, image_inspect
 from kindasync.docker.system import EngineFacts, system_info
 from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotFound, StepFailed
-from kindasync.events import Bus, LoadProgress, NodeLoaded
+from kindasync.events import Bus, LoadProgress, NodeLoaded, Warned
 from kindasync.events import StepFailed as StepFailedEvent
-from kindasync.node._containerd import CTR, import_archive, run
+from kindasync.node._containerd import CTR, import_archive
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -94,7 +95,7 @@ async def load_images(connection: Connection, bus: Bus, cluster: str, references
                 lacking.append(node)
                 return
             for name, handle in names.items():
-                await run(connection, node.name, [*CTR, "images", "tag", "--force", handle, name])
+                await container_run(connection, node.name, [*CTR, "images", "tag", "--force", handle, name])
             load.loaded(node, began, skipped=True)
         except (ExecFailed, ValueError):  # it cannot say what it has, or not give it another name
             lacking.append(node)
@@ -211,10 +212,10 @@ async def held(connection: Connection, node: Container, facts: EngineFacts) -> l
     where it has containerd's: the node is asked for the same.
     """
     if facts.containerd_store:
-        listed = await run(connection, node.name, [*CTR, "images", "list"])
+        listed = await container_run(connection, node.name, [*CTR, "images", "list"])
         rows = [fields for line in listed.text.splitlines()[1:] if len(fields := line.split()) > 2]
         return [Held(fields[0], fields[2], fields[0]) for fields in rows]
-    listed = await run(connection, node.name, ["crictl", "images", "-o", "json"])
+    listed = await container_run(connection, node.name, ["crictl", "images", "-o", "json"])
     images = json.loads(listed.text).get("images") or ()
     return [Held(tag, image["id"], image["id"]) for image in images for tag in (*(image.get("repoTags") or ()), "")]
 
@@ -267,11 +268,13 @@ async def _import_in(load: Load, node: Container, receive: MemoryObjectReceiveSt
     began = load.bus.elapsed_s()
     with receive:
         try:
-            await import_archive(load.connection, node.name, _reported(load, node, receive), digests=load.digests)
+            left = await import_archive(load.connection, node.name, _reported(load, node, receive), digests=load.digests)
         except KindasyncError as error:
             failures.note(node, error)
         else:
             load.loaded(node, began)
+            if left:
+                load.bus.emit(Warned(cluster=load.cluster, node=node.name, message=left))
 
 
 async def _reported(load: Load, node: Container, receive: MemoryObjectReceiveStream[bytes]) -> AsyncIterator[bytes]:

@@ -7,9 +7,9 @@ import anyio
 from kindasync.cluster._load import Failures, Load, spread
 from kindasync.cluster._run import Run
 from kindasync.docker.containers import Container
+from kindasync.docker.execs import container_run
 from kindasync.errors import one_error
 from kindasync.node._containerd import CTR, exported
-from kindasync.node._containerd import run as run_program
 
 
 async def give_loaded_images(run: Run, source: Container, node: Container) -> None:
@@ -17,7 +17,7 @@ async def give_loaded_images(run: Run, source: Container, node: Container) -> No
     there: dict[str, frozenset[tuple[str, str]]] = {}
 
     async def look(each: Container) -> None:
-        listed = await run_program(run.connection, each.name, [*CTR, "images", "check"])
+        listed = await container_run(run.connection, each.name, [*CTR, "images", "check"])
         there[each.name] = complete(listed.text)
 
     with one_error():

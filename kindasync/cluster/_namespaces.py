@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from kindasync.cluster._api import ClusterApi, api_client
+from kindasync.cluster._api import ClusterApi, api_client, deadline
 from kindasync.errors import ApiRefused, NotReady
 
 SERVICE_ACCOUNT_S = 30.0
@@ -21,7 +21,8 @@ async def make_namespace(kubeconfig: Mapping[str, Any], name: str) -> None:
     """
     async with api_client(kubeconfig) as client:
         api = ClusterApi(client)
-        await api.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        with deadline(api, f'the API server to make namespace "{name}"'):
+            await api.request("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         with anyio.move_on_after(SERVICE_ACCOUNT_S):
             await api.wait_there(f"/api/v1/namespaces/{name}/serviceaccounts", "default")
             return
@@ -29,7 +30,8 @@ async def make_namespace(kubeconfig: Mapping[str, Any], name: str) -> None:
 
 
 async def remove_namespace(kubeconfig: Mapping[str, Any], name: str) -> None:
-    """Begin to delete a namespace with all that is in it. Raises: ApiRefused; ApiUnreachable."""
+    """Begin to delete a namespace with all that is in it. Raises: ApiUnreachable; NotReady."""
     async with api_client(kubeconfig) as client:
-        with suppress(ApiRefused):  # deleted by the test
-            await ClusterApi(client).request("DELETE", f"/api/v1/namespaces/{name}")
+        api = ClusterApi(client)
+        with deadline(api, f'the API server to begin deleting namespace "{name}"'), suppress(ApiRefused):  # deleted by the test
+            await api.request("DELETE", f"/api/v1/namespaces/{name}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 from itertools import islice, repeat
 
 from kindasync.cluster import _addresses
 from kindasync.cluster._names import NETWORK_LABEL, OWNER_LABEL
 from kindasync.cluster._owner import owner
-from kindasync.config import IPFamily, NetworkExtras
+from kindasync.config import ClusterConfig, IPFamily, NetworkExtras
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import container_list
@@ -31,27 +31,40 @@ def network_name(env: Mapping[str, str] = os.environ) -> str:
     return env.get(VARIABLE) or DEFAULT
 
 
-async def ensure_network(connection: Connection, name: str, bus: Bus, cluster: str, *, asked: NetworkExtras = ANY) -> Network:
+async def network_of(connection: Connection, name: str, bus: Bus, config: ClusterConfig) -> Network:
+    """The network of a cluster's nodes, made if there is none. Raises: as `ensure_network`, and ClusterError for one without the cluster's families."""
+    networking = config.networking
+    pods_and_services = (*networking.pod_subnets, *networking.service_subnets)
+    network = await ensure_network(connection, name, bus, config.name, asked=config.extras.network, apart=pods_and_services)
+    check_families(network, networking.ip_family)
+    return network
+
+
+async def ensure_network(
+    connection: Connection, name: str, bus: Bus, cluster: str, *, asked: NetworkExtras = ANY, apart: Collection[str] = ()
+) -> Network:
     """The network of that name, made if there is none. Any number of processes may do this at once: all get the same one.
 
-    Raises: ClusterError if no subnet is free, or the network has others than those `asked` for; ApiError.
+    Shape: `apart`, subnets with which it may not overlap, such as that of the pods.
+    Raises: ClusterError if no subnet is free, or the network has others than those `asked` for, or overlaps; ApiError.
     """
     for _ in range(ATTEMPTS):
         existing = await network_list(connection, name=name)
-        network = existing[0] if existing else await _make(connection, name, bus, cluster, asked)
+        network = existing[0] if existing else await _make(connection, name, bus, cluster, asked, apart)
         if network:
             _check_subnets(network, asked)
+            _check_apart(network, apart)
             return network
     raise ClusterError(f'cannot make the network "{name}"', why="others remove it as soon as it is there", hint="try again")
 
 
-async def _make(connection: Connection, name: str, bus: Bus, cluster: str, asked: NetworkExtras) -> Network | None:
+async def _make(connection: Connection, name: str, bus: Bus, cluster: str, asked: NetworkExtras, apart: Collection[str]) -> Network | None:
     """A new network; None if another process, whose cluster was the last in it, has just removed it."""
     began = bus.elapsed_s()
     everything = await network_list(connection)
     mtu = next((network.options[_MTU] for network in everything if network.name == "bridge" and _MTU in network.options), None)
     options = {_MASQUERADE: "true"} | ({_MTU: mtu} if mtu else {})
-    taken = [subnet.subnet for network in everything for subnet in network.subnets]
+    taken = [*apart, *(subnet.subnet for network in everything for subnet in network.subnets)]
     made = await _create(connection, name, _candidates(name, taken, asked), {NETWORK_LABEL: cluster, OWNER_LABEL: owner()}, options, asked)
     # Engines before 23 let two processes make two networks of one name: everybody keeps the oldest.
     first, *_ = (*await network_list(connection, name=name), None)
@@ -121,6 +134,19 @@ def _check_subnets(network: Network, asked: NetworkExtras) -> None:
                 hint="ask for what it has, or give another extras.network.name; "
                 f"or remove it (docker network rm {network.name}) once no cluster uses it",
             )
+
+
+def _check_apart(network: Network, apart: Collection[str]) -> None:
+    there = [ip_network(subnet.subnet) for subnet in network.subnets]
+    for cidr in apart:
+        other = ip_network(cidr, strict=False)
+        for subnet in there:
+            if subnet.version == other.version and subnet.overlaps(other):
+                raise ClusterError(
+                    f'the network "{network.name}" overlaps with the addresses of the cluster\'s pods or Services',
+                    why=f"it has {subnet}, and the configuration asks for {cidr}",
+                    hint="give another networking.podSubnet or serviceSubnet, or a network of its own: extras.network.name",
+                )
 
 
 def fixable_subnets(network: Network) -> tuple[Subnet, ...]:

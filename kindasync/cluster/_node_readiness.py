@@ -52,7 +52,11 @@ class ApiReadiness:
         began = anyio.current_time()
         async with api_client(found.kubeconfig) as client:
             await _heard_of(ClusterApi(client), node, since, timeout_s)
-        await wait_nodes_ready(found.kubeconfig, node.cluster, [container], Bus(), timeout_s - (anyio.current_time() - began))
+        left_s = max(0.0, timeout_s - (anyio.current_time() - began))
+        try:
+            await wait_nodes_ready(found.kubeconfig, node.cluster, [container], Bus(), left_s)
+        except NotReady as error:
+            raise NotReady(error.awaited, error.last_state, after_s=timeout_s, hint=error.hint) from error
 
 
 async def _heard_of(api: ClusterApi, node: Node, since: datetime, timeout_s: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from kindasync.cluster._api import ClusterApi
+from kindasync.cluster._api import ClusterApi, deadline
 from kindasync.cluster._conditions import state_of
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._readiness import condition_of
@@ -63,8 +63,14 @@ def _no_port(where: str, port: int | str, ports: Sequence[int | str]) -> Cluster
 async def pod_of(api: ClusterApi, reference: Reference) -> Target:
     """The pod itself; or of those that a Service, a Deployment or the like selects, the newest that is Ready, else the newest that runs.
 
-    Raises: ApiRefused, 404, if there is no such object; KindUnknown; ClusterError if it has no pod that runs; ApiUnreachable.
+    Raises: ApiRefused, 404, if there is no such object; KindUnknown; ClusterError if it has no pod that runs; ApiUnreachable; NotReady if the API
+    server does not answer for API_S seconds.
     """
+    with deadline(api, f"the API server to say which pod {reference} is"):
+        return await _pod_of(api, reference)
+
+
+async def _pod_of(api: ClusterApi, reference: Reference) -> Target:
     if not reference.name:
         raise ClusterError(f'"{reference.text}" names no pod', hint='forms: "pod/web", "service/web", "deployment/web"')
     resource = await api.find(reference.called)

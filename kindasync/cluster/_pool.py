@@ -16,6 +16,7 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import Any
 
+from kindasync._shielded import answered
 from kindasync.cluster._get import Found, get
 from kindasync.cluster._leftovers import cluster_of
 from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
@@ -27,10 +28,9 @@ from kindasync.cluster._together import all_together, together
 from kindasync.config import ClusterConfig, Role
 from kindasync.config._rules import name_problems
 from kindasync.docker import Connection
-from kindasync.docker._engine import answered
 from kindasync.docker.containers import Container, container_inspect, container_list, container_pause, container_unpause
-from kindasync.docker.execs import container_exec
-from kindasync.errors import ApiError, ClusterError, ConfigInvalid, ExecFailed, KindasyncError, NotFound, PoolEmpty, Problem
+from kindasync.docker.execs import RUN_S, container_run
+from kindasync.errors import ApiError, ClusterError, ConfigInvalid, KindasyncError, NotFound, PoolEmpty, Problem
 from kindasync.events import Bus, ClusterClaimed, ClusterParked
 
 DNS = "deployments.v1.apps/coredns"
@@ -171,9 +171,9 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
 
     async def pause(container: Container) -> None:
         if is_node(container):
-            await _run(connection, container, STOP_KUBELET)
+            await container_run(connection, container.name, STOP_KUBELET)
         if role_of(container) is Role.CONTROL_PLANE and leader in ("", container.name):  # who waits to be elected knows nothing
-            await _run(connection, container, KILL_CONTROLLER_MANAGER, passing=(0, 1))  # 1: none runs
+            await container_run(connection, container.name, KILL_CONTROLLER_MANAGER, passing=(0, 1))  # 1: none runs
         await container_pause(connection, container.id)
 
     containers = await existing_members(connection, cluster)
@@ -183,12 +183,6 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
         await all_together("freeze the nodes", cluster, each, pause)
     await put_marks(connection, cluster, containers, Mark.FINISHED)
     bus.emit(ClusterParked(cluster=cluster, pool=pool, duration_s=bus.elapsed_s() - began))
-
-
-async def _run(connection: Connection, container: Container, argv: Sequence[str], *, passing: Collection[int] = (0,)) -> None:
-    result = await container_exec(connection, container.id, argv)
-    if result.exit_code not in passing:
-        raise ExecFailed(container.name, argv, result.exit_code, result.tail())
 
 
 async def _leader(api: Any) -> str:
@@ -263,7 +257,7 @@ async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: fl
         if container.state == "paused":
             await container_unpause(connection, container.id)
         if is_node(container):
-            await _run(connection, container, START_KUBELET)
+            await container_run(connection, container.name, START_KUBELET, timeout_s=wait_s or RUN_S)
 
     await all_together("let the nodes go on", cluster, (*containers, *await registries(connection, cluster)), wake)
     await put_marks(connection, cluster, (each for each in containers if each.id != first.id), Mark.CLAIMED)

@@ -16,10 +16,10 @@ import anyio
 
 from kindasync import events
 from kindasync._delivering import delivering
+from kindasync._hosted import hosted
 from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._channels import PIECE_BYTES, V4, Channels, open_channels
 from kindasync.cluster._discovery import Reference
-from kindasync.cluster._hosted import hosted
 from kindasync.cluster._pods import pod_of
 from kindasync.errors import ApiUnreachable, ClusterError, KindasyncError, one_error
 from kindasync.events import Bus, Callback

@@ -25,7 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kindasync.cluster._api import ClusterApi
 
-API_S = 60.0
 LEAVE_ETCD_S = 30.0  # it refuses changes until members have been connected for 5 s
 _LEAVE_ETCD_AGAIN_S = 0.5
 Step = tuple[str, Callable[[], Awaitable[None]]]
@@ -53,7 +52,7 @@ async def remove_node(connection: Connection, bus: Bus, cluster: str, name: str,
     run = Run(connection=connection, bus=bus, request=Request(config=ClusterConfig(name=cluster)), network=network_name())
     async with api_client(found.kubeconfig) as client:
         api = ClusterApi(client)
-        with deadline(api, "the API server to say which nodes there are", API_S):
+        with deadline(api, "the API server to say which nodes there are"):
             registered = {
                 node["metadata"]["name"]: node["metadata"].get("labels") or {}
                 for node in (await api.insist("GET", "/api/v1/nodes"))["items"]
@@ -67,7 +66,7 @@ async def remove_node(connection: Connection, bus: Bus, cluster: str, name: str,
         is_control_plane = (
             role_of(container) is Role.CONTROL_PLANE if container else "node-role.kubernetes.io/control-plane" in registered[name]
         )
-        if container and container.state == "running" and name in registered:
+        if container and container.state == "running" and name in registered and not (force and not timeout_s):  # then none is waited for
             with run.step(f"drain node {name}", node=name):
                 await drain(run, api, name, timeout_s=timeout_s, force=force)
         if is_control_plane:
@@ -94,7 +93,14 @@ def withdrawal(
     steps: list[Step] = []
     if is_control_plane:
         addresses = (
-            {address for at in container.attachments for address in (at.ipv4_address, at.fixed_ipv4) if address} if container else ()
+            {
+                address
+                for at in container.attachments
+                for address in (at.ipv4_address, at.fixed_ipv4, at.ipv6_address, at.fixed_ipv6)
+                if address
+            }
+            if container
+            else ()
         )
         steps += [
             ("take it from the balancer", partial(rebalance, run, without=name)),
@@ -135,7 +141,7 @@ async def _remove_objects(api: ClusterApi, name: str) -> None:
     from kindasync.cluster._api import deadline
     from kindasync.cluster._drain import pods_of
 
-    with deadline(api, f"the API server to forget node {name}", API_S):
+    with deadline(api, f"the API server to forget node {name}"):
         await api.delete(f"/api/v1/nodes/{name}")
         for pod in await pods_of(api, name):
             of = pod["metadata"]

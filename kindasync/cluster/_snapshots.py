@@ -11,22 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kindasync._shielded import undoing
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, role_of
 from kindasync.cluster._provision import start_program
 from kindasync.cluster._together import all_together
 from kindasync.config import Role
 from kindasync.docker import Connection
-from kindasync.docker._engine import carried_through
 from kindasync.docker.containers import Container
+from kindasync.docker.execs import container_run
 from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotReady
 from kindasync.events import Bus, ClusterRestored
-from kindasync.node._containerd import run
 
 if TYPE_CHECKING:
     from kindasync.cluster._api import ClusterApi
@@ -104,11 +103,12 @@ async def restore(connection: Connection, bus: Bus, cluster: str, name: str) -> 
     found = await get(connection, cluster)
     nodes = [container for container in found.containers if is_node(container)]
     change = _Change()
-    try:
+
+    async def wake() -> None:
+        await _wake(connection, cluster, [node for node in nodes if node.name in change.resting])
+
+    async with undoing(wake, "kubelets may stay stopped: systemctl start kubelet, in each node, starts them"):
         await _pass_until_done(connection, cluster, found.kubeconfig, name, nodes, change)
-    finally:
-        if change.resting:
-            await carried_through(partial(_wake, connection, cluster, [node for node in nodes if node.name in change.resting]))
     await _wait_usable(found.kubeconfig, cluster, nodes, change, bus)
     bus.emit(ClusterRestored(cluster=cluster, snapshot=name, duration_s=bus.elapsed_s() - began))
 
@@ -140,17 +140,16 @@ async def _rest(connection: Connection, cluster: str, nodes: Iterable[Container]
 
     async def rest(node: Container) -> None:
         resting.add(node.name)
-        await run(connection, node.name, ["systemctl", "stop", "kubelet"])
+        await container_run(connection, node.name, ["systemctl", "stop", "kubelet"])
 
-    await all_together(f'stop the kubelets of cluster "{cluster}"', cluster, nodes, rest)
+    await all_together("stop the kubelets", cluster, nodes, rest)
 
 
 async def _wake(connection: Connection, cluster: str, nodes: Iterable[Container]) -> None:
     async def wake(node: Container) -> None:
-        await run(connection, node.name, ["systemctl", "start", "kubelet"])
+        await container_run(connection, node.name, ["systemctl", "start", "kubelet"], timeout_s=CLEANUP_S)
 
-    with anyio.fail_after(CLEANUP_S):
-        await all_together(f'start the kubelets of cluster "{cluster}"', cluster, nodes, wake)
+    await all_together("start the kubelets", cluster, nodes, wake)
 
 
 async def _wait_forgotten(kubeconfig: Mapping[str, Any], killed: Mapping[str, Sequence[str]]) -> None:
@@ -185,7 +184,9 @@ async def _tidy(connection: Connection, cluster: str, nodes: Iterable[Container]
     async def tidy(node: Container) -> None:
         pods, returning = ([uid for place in (node.name, "") for uid in each.get(place, ())] for each in (done.killed, done.returning))
         what = {"-pods": pods, "-returning": returning, "-volumes": done.volumes}
-        await run(connection, node.name, [PROGRAM, "tidy", *(part for flag, each in what.items() for part in (flag, ",".join(each)))])
+        await container_run(
+            connection, node.name, [PROGRAM, "tidy", *(part for flag, each in what.items() for part in (flag, ",".join(each)))]
+        )
 
     await all_together("end the pods that are no more", cluster, nodes, tidy)
 
@@ -200,7 +201,7 @@ async def _ask(connection: Connection, containers: Iterable[Container], argument
     failure: KindasyncError | None = None
     for each in running:
         try:
-            return json.loads((await run(connection, each.name, [PROGRAM, *arguments])).stdout)
+            return json.loads((await container_run(connection, each.name, [PROGRAM, *arguments])).stdout)
         except ExecFailed as error:
             failure = _explained(error)
     assert failure

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
+from kindasync._shielded import answered
 from kindasync.docker._hints import hint_for
 from kindasync.errors import ApiError, Conflict, EngineError, EngineTimeout, NotFound
 from kindasync.transport import Endpoint, from_environment, parse
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 OLDEST_API = (1, 41)  # 20.10: the first with private cgroup namespaces
 NEWEST_API = (1, 52)  # the newest that the tests have spoken, against a real Engine or the fake
-ATTEMPTS = 3  # at a clean-up that others cancel
 Answer = TypeVar("Answer")
 UNARY_S = 60.0  # no operation that is answered at once takes longer, however busy the Engine
 
@@ -193,46 +192,6 @@ class Connection:
         if self.api_version:
             path = f"/v{self.api_version[0]}.{self.api_version[1]}{path}"
         return Request(method=call.method, path=path, params=call.params, headers=headers, body=body)
-
-
-async def answered(request: Coroutine[Any, Any, Answer]) -> Answer:
-    """What `request` returns or raises, however often the waiting for it is cancelled.
-
-    A shielded scope keeps anyio's cancellation out, but not asyncio's own (`Task.cancel`, as by Ctrl-C in `asyncio.run`, or
-    `asyncio.timeout`): only another task is safe from that.
-    Cancellation: takes effect at the caller's next await, or if `request` raises, instead of that.
-    """
-    waiting = asyncio.current_task()
-    assert waiting is not None
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        task = asyncio.create_task(request)
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled and (task.cancelled() or task.exception()):
-        raise cancelled
-    if cancelled:
-        waiting.uncancel()
-        waiting.cancel(*cancelled.args)
-    return task.result()
-
-
-async def carried_through(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-    """As `answered`, for work that may be begun again: also where every task of the loop is cancelled, the one that works included.
-
-    That is what asyncio does at a second Ctrl-C; it waits for them all, then.
-    """
-
-    async def insist() -> Answer:
-        for _ in range(ATTEMPTS):
-            with suppress(asyncio.CancelledError):
-                return await work()
-        return await work()
-
-    return await answered(insist())
 
 
 def refused(call: Call, status: int, body: bytes) -> ApiError:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import anyio
 
-from kindasync.docker._engine import Call, Connection
+from kindasync.docker._engine import Call, Connection, required
 from kindasync.errors import EngineTimeout
 
 # ModeDir, ModeSymlink, ModeDevice, ModeNamedPipe, ModeSocket, ModeCharDevice, ModeIrregular
@@ -85,8 +85,11 @@ async def path_stat(connection: Connection, container: str, path: str) -> PathSt
     """
     call = Call("ContainerArchiveInfo", "HEAD", _path(container), f"container {container}: {path}", {"path": path})
     reply = await connection.request(call)
-    stat = json.loads(base64.b64decode(reply.headers["X-Docker-Container-Path-Stat"]))
-    return PathStat(name=stat["name"], size_bytes=stat["size"], mode=stat["mode"], link_target=stat["linkTarget"])
+    encoded = required("ContainerArchiveInfo", reply.headers, "X-Docker-Container-Path-Stat")
+    name, size, mode, target = (
+        required("ContainerArchiveInfo", json.loads(base64.b64decode(encoded)), field) for field in ("name", "size", "mode", "linkTarget")
+    )
+    return PathStat(name=name, size_bytes=size, mode=mode, link_target=target)
 
 
 def _path(container: str) -> str:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import anyio
 
-from kindasync.docker._engine import Call, Connection, Labels, answered, filters, required
+from kindasync._shielded import answered, undoing
+from kindasync.docker._engine import Call, Connection, Labels, filters, required
 from kindasync.docker._frames import demultiplexed
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker._json_stream import messages
@@ -22,6 +23,7 @@ REMOVE_PAUSE_S = 1.0
 FREEZE_ATTEMPTS = 5
 FREEZE_PAUSE_S = 0.2
 REMOVED_BY_OTHERS_S = 60.0
+TEMPORARY_REMOVED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +341,24 @@ async def container_remove(
         if unstick:
             await unstick()
         await anyio.sleep(pause_s)
+
+
+@asynccontextmanager
+async def container_temporary(connection: Connection, spec: ContainerSpec) -> AsyncIterator[str]:
+    """The ID of a new container, not started yet; it is removed when the context is left.
+
+    Raises: as `container_create`; if the body has not failed, as `container_remove`, and EngineTimeout after TEMPORARY_REMOVED_S. What stays after a failure is a note.
+    """
+    container = await container_create(connection, "", spec)
+
+    async def remove() -> None:
+        with anyio.move_on_after(TEMPORARY_REMOVED_S) as scope:
+            await container_remove(connection, container)
+        if scope.cancelled_caught:
+            raise EngineTimeout("the Engine does not remove a container", why=f"it has not within {TEMPORARY_REMOVED_S:g} s")
+
+    async with undoing(remove, f"container {container} stays"):
+        yield container
 
 
 async def _wait_removed(connection: Connection, container: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +13,14 @@ import anyio
 
 from kindasync.docker._engine import Call, Connection, required
 from kindasync.docker._frames import STDERR, demultiplexed
-from kindasync.errors import ApiError, ConnectionLost, EngineError, ExecFailed, one_error
+from kindasync.errors import ApiError, ConnectionLost, EngineError, ExecFailed, NotReady, one_error
 from kindasync.transport._source import end
 
 if TYPE_CHECKING:
     from kindasync.transport._upgrade import Upgraded
 
 EXIT_CODE_S = 10.0
+RUN_S = 120.0
 _EXIT_CODE_POLL_S = 0.02
 
 
@@ -97,6 +98,27 @@ async def container_exec(
     return ExecResult(
         exit_code=await _exit_code(connection, exec_id, subject), stdout=b"".join(output.stdout), stderr=b"".join(output.stderr)
     )
+
+
+async def container_run(
+    connection: Connection,
+    container: str,
+    argv: Sequence[str],
+    *,
+    passing: Collection[int] = (0,),
+    working_dir: str = "",
+    timeout_s: float = RUN_S,
+) -> ExecResult:
+    """As `container_exec`, of a program that has to succeed, and to end within `timeout_s` seconds. Raises, too: ExecFailed for an exit code that is not `passing`; NotReady."""
+    try:
+        with anyio.fail_after(timeout_s):
+            result = await container_exec(connection, container, argv, working_dir=working_dir)
+    except TimeoutError as error:
+        raise NotReady(f'"{" ".join(argv)}" in {container}', "it has not ended", after_s=timeout_s) from error
+    if result.exit_code not in passing:
+        lines = [line for line in result.tail().splitlines() if "level=warning" not in line]  # containerd's, of the host's cgroups
+        raise ExecFailed(container, argv, result.exit_code, "\n".join(lines))
+    return result
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from ipaddress import IPv6Network
 from typing import Any
 from urllib.parse import quote
 
-from kindasync.docker._engine import Call, Connection, Labels, answered, filters, required
+from kindasync._shielded import answered
+from kindasync.docker._engine import Call, Connection, Labels, filters, required
 from kindasync.errors import NotFound
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -14,12 +14,13 @@ import anyio
 
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
-from kindasync.docker.execs import ExecResult, container_exec, container_output
-from kindasync.errors import ExecFailed, KindasyncError
+from kindasync.docker.execs import container_exec, container_output, container_run
+from kindasync.errors import KindasyncError
 
 CTR = ("ctr", "--namespace=k8s.io")
 CONTENT = "io.containerd.content.v1.content"  # where its store keeps content, below its root
 _ROOT = "/var/lib/containerd"
+CLEANUP_S = 30.0
 _LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
 
 # Imports an archive that lies unpacked in the current directory. Big layers do not go through containerd's API, which takes most of an
@@ -78,22 +79,36 @@ def containerd_from(dump: str) -> Containerd:
     )
 
 
-async def import_archive(connection: Connection, node: str, archive: AsyncIterator[bytes], *, digests: bool) -> None:
-    """Import an archive of images (docker or OCI layout, compressed or not), as it comes.
+async def import_archive(connection: Connection, node: str, archive: AsyncIterator[bytes], *, digests: bool) -> str:
+    """Import an archive of images (docker or OCI layout, compressed or not), as it comes. What stays of the unpacked archive, and why; empty: nothing.
 
     Shape: `digests`: an image without a name gets one of its digest.
-    Raises: ExecFailed with containerd's words; ApiError for what is no archive; Conflict if the node does not run.
+    Raises: ExecFailed with containerd's words; ApiError for what is no archive; Conflict if the node does not run. What stays is a note then.
     """
     containerd = await _containerd_of(connection, node)
     directory = f"{containerd.root}/kindasync-load-{token_hex(4)}"  # on the disk of its store
-    await run(connection, node, ["mkdir", directory])
+    await container_run(connection, node, ["mkdir", directory])
     try:
         await put_archive(connection, node, directory, archive, timeout_s=math.inf)
         argv = ["sh", "-c", IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
-        await run(connection, node, argv, working_dir=directory)
-    finally:
-        with anyio.move_on_after(10, shield=True), suppress(KindasyncError):
-            await container_exec(connection, node, ["rm", "-rf", directory])
+        await container_run(connection, node, argv, working_dir=directory, timeout_s=math.inf)
+    except BaseException as error:
+        if left := await _cleared(connection, node, directory):
+            error.add_note(left)
+        raise
+    return await _cleared(connection, node, directory)
+
+
+async def _cleared(connection: Connection, node: str, directory: str) -> str:
+    """Remove a directory, in at most CLEANUP_S; what stays, and why."""
+    why: object = f"rm did not end within {CLEANUP_S:g} s"
+    with anyio.move_on_after(CLEANUP_S, shield=True):
+        try:
+            await container_run(connection, node, ["rm", "-rf", directory])
+            return ""
+        except KindasyncError as error:
+            why = error
+    return f"{directory} stays in node {node}: {why}"
 
 
 @asynccontextmanager
@@ -107,12 +122,3 @@ async def exported(connection: Connection, node: str, references: Sequence[str])
 
 async def _containerd_of(connection: Connection, node: str) -> Containerd:
     return containerd_from((await container_exec(connection, node, ["containerd", "config", "dump"])).text)
-
-
-async def run(connection: Connection, node: str, argv: Sequence[str], *, working_dir: str = "") -> ExecResult:
-    """Run a program in a node. Raises: ExecFailed; Conflict if the node does not run."""
-    result = await container_exec(connection, node, argv, working_dir=working_dir)
-    if result.exit_code:
-        lines = [line for line in result.tail().splitlines() if "level=warning" not in line]  # containerd's, of the host's cgroups
-        raise ExecFailed(node, argv, result.exit_code, "\n".join(lines))
-    return result

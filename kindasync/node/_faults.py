@@ -10,8 +10,8 @@ from datetime import datetime
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from kindasync._shielded import answered, carried_through
 from kindasync.docker import Connection
-from kindasync.docker._engine import answered, carried_through
 from kindasync.docker.containers import (
     Attachment,
     Container,
@@ -22,12 +22,13 @@ from kindasync.docker.containers import (
     container_unpause,
     container_wait,
 )
-from kindasync.docker.execs import container_exec
+from kindasync.docker.execs import container_exec, container_run
 from kindasync.docker.networks import network_connect, network_disconnect
 from kindasync.docker.system import engine_time
-from kindasync.errors import EngineTimeout, ExecFailed, KindasyncError, NodeError
+from kindasync.errors import EngineTimeout, KindasyncError, NodeError, NotReady
 
 DEATH_S = 30.0
+HEAL_S = 90.0
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]
 Act = Callable[[Connection], Awaitable[None]]
 Settle = Callable[[datetime], Awaitable[None]]
@@ -96,10 +97,7 @@ async def disconnected(node_id: str, connect: Connect, settle: Settle | None) ->
                 await _connect(connection, container, at)
         if now.state == "running":
             for version, route in sorted(routes - await _routes(connection, container)):
-                argv = ("ip", version, "route", "replace", *route.split())
-                result = await container_exec(connection, container.id, argv)
-                if result.exit_code:
-                    raise ExecFailed(container.name, argv, result.exit_code, result.tail())
+                await container_run(connection, container.name, ("ip", version, "route", "replace", *route.split()))
 
     async with _fault(container.name, connect, disconnect, reconnect, settle):
         yield
@@ -143,8 +141,11 @@ async def _fault(node: str, connect: Connect, act: Act, heal: Act, settle: Settl
             await settle(since)
 
     async def healed() -> None:
-        async with connect() as connection:
-            await heal(connection)
+        with anyio.move_on_after(HEAL_S) as scope:
+            async with connect() as connection:
+                await heal(connection)
+        if scope.cancelled_caught:
+            raise NotReady(f"node {node} to be as it was before", "the Engine, or a program in it, has not answered", after_s=HEAL_S)
 
     try:
         async with connect() as connection:

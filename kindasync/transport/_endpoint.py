@@ -80,7 +80,7 @@ def parse(url: str, *, tls: TlsFiles | None = None, source: str = "given") -> En
             parts = urlsplit(f"ssh://{rest}")
             host, user, remote_path = parts.hostname or "", parts.username or "", parts.path.rstrip("/")
             # A name with a dash in front would be an option of ssh's; a password has no place in a command.
-            if host and not (host + user).startswith("-") and not user.startswith("-") and parts.password is None and not parts.query:
+            if host and not host.startswith("-") and not user.startswith("-") and parts.password is None and not parts.query:
                 return Endpoint(ssh=True, host=host, port=parts.port or 0, user=user, remote_path=remote_path, source=source)
     remedies = {
         "npipe": "native Windows endpoints are not supported: run kindasync inside WSL 2, where Docker Desktop offers a UNIX socket",

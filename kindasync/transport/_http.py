@@ -151,7 +151,8 @@ class Http:
         """
         async with _body_of(request) as body:
             with _translated(self.endpoint, body):
-                async with self._send(self._unary, request, body) as response:
+                session = self._streams if isinstance(body, _Source) else self._unary  # which would be held for as long as the source takes
+                async with self._send(session, request, body) as response:
                     try:
                         return Reply(status=response.status, headers=response.headers, body=await response.read())
                     except BaseException:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
+from kindasync._hosted import hosted
 from kindasync.errors import ConnectionLost, EngineUnreachable, one_error
 from kindasync.transport._endpoint import Endpoint
 
@@ -36,30 +38,22 @@ async def dialled(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
         yield endpoint
         return
     line = _Line(endpoint)
-    with TemporaryDirectory(prefix="kindasync-ssh-") as directory, socket.socket(socket.AF_UNIX) as listener, one_error():
-        path = Path(directory) / "docker.sock"
-        listener.bind(str(path))
-        listener.listen()
-        listener.setblocking(False)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(line.serve, listener, directory)
-            try:
-                yield replace(endpoint, socket_path=path)
-            except ConnectionLost as error:
-                if line.refusal:
-                    raise EngineUnreachable(
-                        f"cannot connect to the Docker Engine at {endpoint}",
-                        why=line.refusal,
-                        hint=f"see that this works, without a question: docker --host {endpoint.url} version",
-                    ) from error
-                raise
-            finally:
-                line.scope.cancel()
+    async with hosted(line.serve) as path:
+        try:
+            yield replace(endpoint, socket_path=path)
+        except ConnectionLost as error:
+            if line.refusal:
+                raise EngineUnreachable(
+                    f"cannot connect to the Docker Engine at {endpoint}",
+                    why=line.refusal,
+                    hint=f"see that this works, without a question: docker --host {endpoint.url} version",
+                ) from error
+            raise
 
 
 def dial_argv(endpoint: Endpoint, directory: str) -> list[str]:
     """What carries one connection."""
-    socket = ["--host", f"unix://{endpoint.remote_path}"] if endpoint.remote_path else []
+    socket = ["--host", shlex.quote(f"unix://{endpoint.remote_path}")] if endpoint.remote_path else []  # for the shell at the far side
     return [*_ssh(endpoint, directory), "--", endpoint.host, "docker", *socket, "system", "dial-stdio"]
 
 
@@ -75,18 +69,23 @@ def _ssh(endpoint: Endpoint, directory: str) -> list[str]:
 
 
 class _Line:
-    """The ssh programs of one connection to an Engine, in `scope`, which has to be cancelled: whoever cleans up needs them until then.
+    """The ssh programs of one connection to an Engine.
 
     `refusal`: what one said that ended before anything had come over it.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self.scope = anyio.CancelScope(shield=True)
         self.refusal = ""
 
-    async def serve(self, listener: socket.socket, directory: str) -> None:
-        with self.scope:
+    async def serve(self, ready: Callable[[Path], None]) -> None:
+        """Carry connections to a socket, whose path is told, until cancelled."""
+        with TemporaryDirectory(prefix="kindasync-ssh-") as directory, socket.socket(socket.AF_UNIX) as listener, one_error():
+            path = Path(directory) / "docker.sock"
+            listener.bind(str(path))
+            listener.listen()
+            listener.setblocking(False)
+            ready(path)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.hold, directory)
                 while True:

@@ -26,11 +26,11 @@ from kindasync.build import Options, build
 from kindasync.build._build import plan_of
 from kindasync.build._debian import mirror, mmdebstrap_argv
 from kindasync.build._pins import Pins
-from kindasync.build._store import CLEANUP_S, pieces
+from kindasync.build._store import pieces
 from kindasync.build._workshop import Here
 from kindasync.docker import Connection
 from kindasync.docker.archives import read_archive
-from kindasync.docker.containers import ContainerSpec, container_create, container_remove
+from kindasync.docker.containers import ContainerSpec, container_temporary
 from kindasync.docker.images import image_import, image_inspect, image_push, image_remove
 from kindasync.docker.system import native_architecture
 from kindasync.errors import NotFound
@@ -42,6 +42,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # whom this machine t
 DEBIAN_PACKAGES = ("apt",)
 GO_PACKAGES = ("ca-certificates", "gcc", "git", "golang-go", "libc6-dev")
 HERE, IN_CONTAINERS = "kindasync-containers/node:here", "kindasync-containers/node:in-containers"
+REMOVED_S = 60.0
 SBOM = "/usr/share/sbom/node-image.spdx.json"
 
 
@@ -102,7 +103,7 @@ async def removed(connection: Connection, *references: str) -> AsyncIterator[Non
     try:
         yield
     finally:
-        with anyio.move_on_after(CLEANUP_S, shield=True):
+        with anyio.move_on_after(REMOVED_S, shield=True):
             for reference in references:
                 with suppress(NotFound):
                     await image_remove(connection, reference)
@@ -118,12 +119,8 @@ async def check_labels(connection: Connection, options: Options) -> None:
 
 async def contents(connection: Connection, image: str) -> set[str]:
     """What an image is made of, by its SBOM: Go modules with their versions, and Debian packages, which may be newer than in a build of last week."""
-    container = await container_create(connection, "", ContainerSpec(image=image, labels={"kindasync.build": "contents"}))
-    try:
+    async with container_temporary(connection, ContainerSpec(image=image, labels={"kindasync.build": "contents"})) as container:
         ((_, sbom),) = untar(await read_archive(connection, container, SBOM)).items()
-    finally:
-        with anyio.move_on_after(CLEANUP_S, shield=True):
-            await container_remove(connection, container)
     urls = {package["externalRefs"][0]["referenceLocator"] for package in json.loads(sbom)["packages"]}
     return {url.partition("@")[0] if url.startswith("pkg:deb/") else url for url in urls}
 

@@ -86,6 +86,22 @@ async def test_what_it_prints_is_evidence_when_it_fails(fake: FakeEngine, source
     assert fake.containers == {}
 
 
+async def test_a_container_that_stays_is_no_reason_to_forget_why_it_failed(fake: FakeEngine, sources: Path) -> None:
+    """It is a note."""
+    fake.images[IMAGE] = FakeImage(reference=IMAGE)
+    fake.node.programs["compile"] = lambda *_: ProgramResult(exit_code=2, stderr=b"main.go:1: no\n")
+    fake.fail("ContainerDelete", message="device or resource busy")
+
+    with pytest.raises(BuildFailed) as raised:
+        async with (
+            Engine.of(fake.url).connect() as connection,
+            InContainer.opened(connection, IMAGE, sources, labels={}, on_line=lambda _: None) as workshop,
+        ):
+            await workshop.run("compile", ["compile"], env={}, on_line=lambda _: None)
+
+    assert "device or resource busy" in "".join(raised.value.__notes__)
+
+
 async def test_cancelled_a_step_leaves_no_container(fake: FakeEngine, sources: Path) -> None:
     """Though its program runs on: no Engine can stop one."""
     fake.images[IMAGE] = FakeImage(reference=IMAGE)

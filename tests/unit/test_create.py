@@ -8,6 +8,7 @@ import json
 import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -445,6 +446,24 @@ async def test_an_address_that_is_taken_at_start_is_given_up_for_another(fake: F
     )
     assert first["IPv4Address"] != second["IPv4Address"]
     assert list(fake.containers) == [NODE]
+
+
+async def test_nodes_follow_a_network_that_was_made_anew(fake: FakeEngine) -> None:
+    """Somebody has removed it before the first node started, and its subnet is taken: all others get addresses of the new one."""
+
+    first = "10.89.0.0/16"
+
+    def squat() -> None:
+        fake.remove_network("kind")
+        fake.add_network("squatter", subnet=first)
+
+    fake.on("ContainerStart", squat, nth=1)
+
+    await Cluster.create("demo", config={**KIND, "nodes": [{"role": "control-plane"}, {"role": "worker"}]}, engine=fake.url)
+
+    subnet = ip_network(fake.networks["kind"].subnets[0]["Subnet"])
+    assert str(subnet) != first
+    assert all(ip_address(container.asked_address) in subnet for container in fake.containers.values())
 
 
 async def test_addresses_of_stopped_nodes_are_taken(fake: FakeEngine) -> None:

@@ -25,7 +25,7 @@ TLS = Endpoint(host="engine", port=2376, tls=TlsFiles(ca=Path("/certs/ca.pem"), 
         (
             "tcp://engine:2376",
             Engine(TLS),
-            {"DOCKER_HOST": "tcp://engine:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"},
+            {"DOCKER_HOST": "tcp://engine:2376", "DOCKER_TLS": "1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"},
         ),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from kindasync.cluster._hosted import hosted
+from kindasync._hosted import hosted
 
 pytestmark = pytest.mark.anyio
 Ready = Callable[[str], None]

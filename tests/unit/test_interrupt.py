@@ -15,7 +15,7 @@ import pytest
 
 from kindasync import Cluster
 from kindasync import events as told
-from kindasync.docker._engine import ATTEMPTS, carried_through
+from kindasync._shielded import ATTEMPTS, carried_through
 from kindasync.events import Event
 from kindasync.testing import FakeEngine
 from tests.unit.leftovers import nothing_left

@@ -30,7 +30,7 @@ ALLOWED = {
     "versions": set(),
     "kubeconfig": set(),
 }
-LEAVES = {"errors", "events", "versions", "kubeconfig", "proxy", "go_yaml", "_delivering"}
+LEAVES = {"errors", "events", "versions", "kubeconfig", "proxy", "go_yaml", "_delivering", "_shielded", "_hosted"}
 
 
 def imports() -> Iterator[tuple[str, str, str]]:

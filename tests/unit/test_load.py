@@ -302,6 +302,25 @@ async def test_an_archive_is_given_as_it_is(fake: FakeEngine, containerds: Conta
     }
 
 
+async def test_what_stays_of_an_archive_is_told(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
+    """A warning where the images are there, else a note."""
+    archive = tmp_path / "images.tar"
+    archive.write_bytes(tar_of({"/index.json": b"index"}))
+    cluster = await demo(fake)
+    containerds.refuses.add(WORKER)
+    fake.node.programs["rm"] = lambda *_: ProgramResult(exit_code=1, stderr=b"rm: device or resource busy")
+    seen = Recording()
+
+    with pytest.raises(StepFailed) as raised:
+        await cluster.load_archive(archive, on_event=seen.keep)
+
+    warned = seen.only(told.Warned)
+    assert warned.node == NODE
+    assert "device or resource busy" in warned.message
+    (failure,) = raised.value.failures
+    assert [note.partition(" stays")[2] for note in failure.__notes__] == [warned.message.partition(" stays")[2].replace(NODE, WORKER)]
+
+
 async def test_a_file_that_is_not_there(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
     """An OSError, as of any function that opens files."""
     with pytest.raises(FileNotFoundError):

@@ -170,6 +170,29 @@ async def test_a_removal_that_fails_gives_the_node_back(fake: FakeEngine, refuse
     assert fake.api_requests(FIRST).count(f"PATCH /api/v1/nodes/{WORKER}") == 2
 
 
+async def test_an_eviction_that_is_not_answered_is_asked_for_again(fake: FakeEngine) -> None:
+    """The API server may be restarting."""
+    cluster = await create(fake)
+    fake.node.pods.append(pod("web"))
+    fake.node.api_refuses["POST"] = iter([0])
+    seen = Recording()
+
+    await cluster.remove_node(WORKER, on_event=seen.keep)
+
+    assert [event.pod for event in seen.of(told.PodEvicted)] == ["default/web"]
+
+
+async def test_without_time_nothing_is_evicted(fake: FakeEngine) -> None:
+    """As `gc` removes nodes."""
+    cluster = await create(fake)
+    fake.node.pods.append(pod("db"))
+    seen = Recording()
+
+    await cluster.remove_node(WORKER, timeout_s=0, force=True, on_event=seen.keep)
+
+    assert seen.names == ["NodeRemoved"]
+
+
 async def test_force_does_not_wait_longer_for_it(fake: FakeEngine) -> None:
     """It is told, and ends with the node."""
     cluster = await create(fake)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import pytest
 
+from kindasync import Cluster
 from kindasync._delivering import delivering
 from kindasync.cluster._network import ATTEMPTS, ensure_network, release_network
 from kindasync.config import NetworkExtras
@@ -15,6 +17,7 @@ from kindasync.docker.networks import Network, Subnet, ula_subnet
 from kindasync.errors import ApiError, ClusterError, one_error
 from kindasync.events import Bus
 from kindasync.testing import FakeEngine
+from tests.unit.leftovers import nothing_left
 from tests.unit.recording import Recording
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +118,30 @@ async def test_one_that_others_have_just_removed_counts_as_released(fake: FakeEn
     await release_network(connection, "kind", Bus(), "demo")
 
     assert fake.networks == {}
+
+
+# -- beside the cluster's own addresses
+
+
+@pytest.mark.parametrize("field", ["podSubnet", "serviceSubnet"])
+async def test_a_network_is_made_apart_from_pods_and_services(fake: FakeEngine, field: str) -> None:
+    """Although the subnet is free: packets for them would stay in it."""
+    taken = "10.89.0.0/16"
+    config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": {field: taken}}
+
+    await Cluster.create("demo", config=config, engine=fake.url)
+
+    assert taken not in [subnet["Subnet"] for subnet in fake.networks["kind"].subnets]
+
+
+async def test_a_network_with_the_addresses_of_pods_is_refused(fake: FakeEngine, home: Path) -> None:
+    """With both named."""
+    fake.add_network("kind", subnet="10.244.0.0/16")
+
+    with nothing_left(fake, home), pytest.raises(ClusterError, match="overlaps") as raised:
+        await Cluster.create("demo", engine=fake.url)
+
+    assert "it has 10.244.0.0/16, and the configuration asks for 10.244.0.0/16" in raised.value.why
 
 
 # -- subnets that are asked for

@@ -216,6 +216,19 @@ async def test_kubelets_are_woken_when_it_fails(fake: FakeEngine, failing: str) 
     assert nodes.of("start") == [f"{WORKER}: start kubelet"]
 
 
+async def test_why_it_failed_is_told_where_kubelets_stay_stopped(fake: FakeEngine) -> None:
+    """What keeps them so is a note."""
+    cluster = await create(fake)
+    nodes = Nodes(fake, [RETURNING, ProgramResult(exit_code=1, stderr=b"etcdserver: request timed out")])
+    fake.node.programs["systemctl"] = lambda _, argv, __: ProgramResult(exit_code=argv[1] == "start", stderr=b"Job canceled.")
+
+    with pytest.raises(ClusterError, match="request timed out") as raised:
+        await cluster.reset()
+
+    assert nodes
+    assert "Job canceled." in "".join(raised.value.__notes__)
+
+
 async def test_kubelets_are_woken_when_it_is_cancelled(fake: FakeEngine) -> None:
     """Here while the program works."""
     cluster = await create(fake)

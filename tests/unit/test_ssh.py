@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
-from kindasync import Cluster, Engine
+from kindasync import Cluster, Engine, sync
 from kindasync.docker.containers import ContainerSpec, container_create, container_start
 from kindasync.docker.execs import container_exec
 from kindasync.errors import EngineUnreachable
@@ -74,7 +75,7 @@ def calls(fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (
             "ssh://me@there:2222/a b.sock",
             "-l me -p 2222 -M -N -- there",
-            "-l me -p 2222 -- there docker --host unix:///a b.sock system dial-stdio",
+            "-l me -p 2222 -- there docker --host 'unix:///a b.sock' system dial-stdio",
         ),
     ],
 )
@@ -96,6 +97,19 @@ async def test_a_cluster_behind_ssh(fake: FakeEngine, home: Path, calls: Path) -
 
     assert "-l me -- localhost docker system dial-stdio" in calls.read_text()
     assert running(calls.with_name("bin") / "ssh") == []
+
+
+async def test_logs_that_are_followed_without_asyncio(fake: FakeEngine, home: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is waited for by a task of its own."""
+    monkeypatch.setenv("KINDASYNC_HOST_OVERRIDE", "127.0.0.1")
+    await Cluster.create("demo", engine=fake.url)
+
+    def first() -> str:
+        for line in sync.Cluster.get("demo", engine="ssh://localhost").nodes[0].logs(follow=True):
+            return line
+        return ""
+
+    assert await anyio.to_thread.run_sync(first) == "kindasync: paused"
 
 
 async def test_input_ends_and_output_goes_on(fake: FakeEngine, calls: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from kindasync.docker._engine import answered
+from kindasync._shielded import answered
 
 Value = TypeVar("Value")
 
