@@ -15,8 +15,13 @@ def no_proxy(current: str, *, subnets: Sequence[str], nodes: Sequence[str]) -> s
 
 
 def proxies(env: Mapping[str, str], stored: Mapping[str, str]) -> Mapping[str, str]:
-    """Whose proxies count: those of a process's environment; if it has none for HTTP or HTTPS, those `stored` by the docker client."""
-    return env if _given(env)["HTTP_PROXY"] or _given(env)["HTTPS_PROXY"] else stored
+    """Whose proxies count: those of a process's environment; if it has none for HTTP or HTTPS, those `stored` by the docker client, with its own NO_PROXY, if any."""
+    given = _given(env)
+    return (
+        env
+        if given["HTTP_PROXY"] or given["HTTPS_PROXY"]
+        else {**_given(stored), **({"NO_PROXY": given["NO_PROXY"]} if given["NO_PROXY"] else {})}
+    )
 
 
 def _given(env: Mapping[str, str]) -> dict[str, str]:

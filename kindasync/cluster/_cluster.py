@@ -16,7 +16,7 @@ from kindasync._shielded import carried_through
 from kindasync.cluster._leftover import Leftover
 from kindasync.cluster._requests import DEFAULT_POOL, DEFAULT_WAIT_S, AnyConfig, request_of, requests_of
 from kindasync.config import Role
-from kindasync.config._rules import name_problems
+from kindasync.config._rules import POSSIBLE_NAME
 from kindasync.docker._engine import Engine
 from kindasync.errors import ClusterError, ClusterNotFound, ConfigInvalid, EngineError, KindasyncError, LeftBehind, PoolEmpty, one_error
 from kindasync.events import Bus, Callback, StepFailed
@@ -842,6 +842,7 @@ async def _operation_on(name: str, engine: Engine | str | None, on_event: Callba
 
 
 def _check_name(name: str, kind: type[ClusterError]) -> None:
-    """Refuse what is no name. An empty one would be a filter that some Engines take for "any"."""
-    for problem in [*name_problems(name)] if name else ["it is empty"]:
-        raise kind(f'there can be no cluster "{name}"', why=str(problem), hint="kindasync get clusters says which there are")
+    """Refuse what can be no name. An empty one would be a filter that some Engines take for "any"."""
+    if not POSSIBLE_NAME.fullmatch(name):
+        why = "a name has lower-case letters, digits, dots and dashes only, and begins with a letter or digit" if name else "it is empty"
+        raise kind(f'there can be no cluster "{name}"', why=why, hint="kindasync get clusters says which there are")

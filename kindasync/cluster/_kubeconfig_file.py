@@ -28,6 +28,12 @@ _ONLY = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"),
     "tag:yaml.org,2002:float": re.compile(r"[-+]?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?$"),
 }
+_TRUE_OR_FALSE = (
+    "insecure-skip-tls-verify",
+    "disable-compression",
+    "provideClusterInfo",
+)  # source: k8s.io/client-go, tools/clientcmd/api/v1
+_TRUTHS = {"y": True, "yes": True, "on": True, "n": False, "no": False, "off": False}
 _NEVER = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 # What PyYAML's problems quote: a character or a token in group 2, as in "found character '\t' that cannot start any token", or a text.
 _QUOTED = re.compile(r"""(['"])(?:(\\?.|<[^'"]*)|(?:\\.|(?!\1).)*)\1""")
@@ -152,7 +158,17 @@ def _read(path: Path) -> Mapping[str, Any]:
     problem = shape_problem(document)
     if problem:
         raise KindasyncError(f"{path} is not a kubeconfig", why=problem, hint=_HINT)
-    return document or {}
+    whole: Mapping[str, Any] = _with_truths(document or {})
+    return whole
+
+
+def _with_truths(value: Any, key: object = "") -> Any:
+    """`yes` and the like as the truths that they are to programs in Go, where those want one."""
+    if isinstance(value, dict):
+        return {name: _with_truths(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_truths(item) for item in value]
+    return _TRUTHS.get(str(value).lower(), value) if key in _TRUE_OR_FALSE else value
 
 
 def _problem(error: Exception) -> str:

@@ -299,11 +299,12 @@ def _nth(candidates: Iterator[Candidate], attempt: int, what: str) -> Candidate:
 def _ports(config: ClusterConfig, node: NodeConfig, facts: Facts, taken: set[int], name: str) -> tuple[PortBinding, ...]:
     """The node's published ports: the API server's of a control plane, then the extra ones."""
     networking = config.networking
-    everywhere = "::" if networking.ip_family is IPFamily.IPV6 else "0.0.0.0"
+    everywhere, loopback = ("::", LOOPBACK_IPV6) if networking.ip_family is IPFamily.IPV6 else ("0.0.0.0", LOOPBACK)
     wanted: list[tuple[int, str, str, int]] = []
     if node.role is Role.CONTROL_PLANE:
-        port = networking.api_server_port if config.control_planes == 1 else PICKED_BY_KINDASYNC
-        wanted.append((API_PORT, "tcp", networking.api_server_address or facts.engine.publish_address, port))
+        alone = config.control_planes == 1  # else it is the balancer that is reached, and this one for looking at it
+        address = (networking.api_server_address or facts.engine.publish_address) if alone else loopback
+        wanted.append((API_PORT, "tcp", address, networking.api_server_port if alone else PICKED_BY_KINDASYNC))
     wanted += [
         (mapping.container_port, mapping.protocol.lower(), mapping.listen_address or everywhere, mapping.host_port)
         for mapping in node.extra_port_mappings

@@ -14,6 +14,7 @@ from kindasync.config._document import ClusterConfig, Role
 from kindasync.config._extras import ClusterExtras
 from kindasync.config._models import Loc
 from kindasync.config._rules import problems_of
+from kindasync.config._unknown import Unknown
 from kindasync.config._yaml import Document, load_stream
 from kindasync.errors import ConfigInvalid, Problem
 
@@ -24,11 +25,11 @@ _NEEDED = f"kind: Cluster and apiVersion: {_models.Cluster.HEAD['apiVersion']}"
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one document says: `frozen` without what is `broken`; None if nothing is left of it."""
+    """What one document says: `frozen` with defaults in the place of what is broken, whose paths are `unknown`; None if nothing is left of it."""
 
     frozen: Any = None
     problems: tuple[Problem, ...] = ()
-    broken: frozenset[Loc] = frozenset()
+    unknown: frozenset[str] = frozenset()
 
 
 def load(source: Source) -> ClusterConfig:
@@ -94,9 +95,9 @@ def _decoded(documents: Sequence[Document], problems: list[Problem]) -> ClusterC
     ]
     cluster, extras = _part(_models.Cluster, cluster_document), _part(_extras_models.ClusterExtras, extras_document)
     config = replace(cluster.frozen or ClusterConfig(), extras=extras.frozen or ClusterExtras())
-    left_out = _left_out(cluster, extras)
+    unknown = Unknown(cluster.unknown | extras.unknown)
     problems += [*cluster.problems, *extras.problems]
-    problems += [problem for problem in problems_of(config) if not problem.path.startswith(left_out)]
+    problems += [problem for problem in problems_of(config, unknown) if problem.path not in unknown]
     if problems:
         raise ConfigInvalid(problems)
     return config
@@ -112,34 +113,37 @@ def _part(model: Model, source: Document | None) -> _Part:
     if source is None:
         return _Part()
     problems = tuple(replace(each, path=f"{model.PREFIX}.{each.path}" if model.PREFIX else each.path) for each in source.problems)
-    try:
-        return _Part(model.model_validate(source.value).frozen(), problems)
-    except ValidationError as error:
-        errors = error.errors()
-    broken = frozenset(each["loc"] if each["type"] == "extra_forbidden" else model.unit(each["loc"]) for each in errors)
+    fillers: dict[Loc, object] = {}
+    value = source.value
+    errors: list[Any] = []
+    for _ in range(3):  # as it is; with nothing, or a mapping, where something is broken; with a text where an item of a list has to be one
+        try:
+            frozen = model.model_validate(value).frozen()
+            break
+        except ValidationError as error:
+            found = error.errors()
+        errors = errors or found
+        fillers = {each["loc"]: "" if each["loc"] in fillers else {} for each in found} | {
+            loc: filler for loc, filler in fillers.items() if loc not in [each["loc"] for each in found]
+        }
+        value = _filled(source.value, fillers)
+        value = {**model.HEAD, **value} if isinstance(value, dict) else value
+    else:
+        frozen = None
     problems += tuple(_problem(each, model.PREFIX) for each in errors)
-    rest = _without(source.value, broken)
-    try:
-        return _Part(model.model_validate({**model.HEAD, **rest}).frozen() if isinstance(rest, dict) else None, problems, broken)
-    except ValidationError:
-        return _Part(None, problems, broken)
+    unknown = frozenset(_path(each["loc"], model.PREFIX) for each in errors)
+    return _Part(frozen, problems, unknown if frozen else unknown | {model.PREFIX or "nodes", "networking"})
 
 
-def _left_out(cluster: _Part, extras: _Part) -> tuple[str, ...]:
-    """The paths of which the rules can say nothing, as what they are about is broken."""
-    paths = [_path(loc, "extras") for loc in extras.broken]
-    if not cluster.frozen:
-        return (*paths, "extras.nodes")
-    # What holds for a node's extras depends on its role.
-    paths += [_path(loc[:2], "extras") for loc in cluster.broken if loc[:1] == ("nodes",) and loc[2:] in ((), ("role",))]
-    return (*paths, *map(_path, cluster.broken))
-
-
-def _without(value: object, broken: frozenset[Loc], path: Loc = ()) -> Any:
+def _filled(value: object, fillers: Mapping[Loc, object], path: Loc = ()) -> Any:
+    """`value` without the fields that are broken, and with fillers for items of lists: those behind them keep their places."""
     if isinstance(value, Mapping):
-        return {key: _without(item, broken, (*path, key)) for key, item in value.items() if (*path, key) not in broken}
+        return {key: _filled(item, fillers, (*path, key)) for key, item in value.items() if (*path, key) not in fillers}
     if isinstance(value, list):
-        return [{} if (*path, index) in broken else _without(item, broken, (*path, index)) for index, item in enumerate(value)]
+        return [
+            fillers[*path, index] if (*path, index) in fillers else _filled(item, fillers, (*path, index))
+            for index, item in enumerate(value)
+        ]
     return value
 
 
@@ -166,7 +170,7 @@ def _problem(error: Any, prefix: str) -> Problem:
         case "list_type":
             message = f"must be a list, not {_shown(given)}"
         case "string_type":
-            message = f"must be a text, not {_shown(given)}"
+            message = f"must be a text{', as after a |' if isinstance(given, Mapping) else ''}, not {_shown(given)}"
         case "int_type":
             message = f"must be an integer, not {_shown(given)}"
         case "bool_type":

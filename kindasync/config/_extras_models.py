@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kindasync.config import _extras as extras
-from kindasync.config._models import Amount, Boolean, Integer, Loc, Model, OneOf, Text, Value, required
+from kindasync.config._models import Amount, Boolean, Integer, Model, OneOf, Text, Value, required
 
 
 class NetworkExtras(Model):
@@ -95,11 +95,6 @@ class ClusterExtras(Model):
     network: NetworkExtras = Field(default_factory=lambda: NetworkExtras.model_validate({}), description="The network of the nodes.")
     nodes: list[NodeExtras] = Field([], description="By position: the first is for the first of kind's nodes.")
     registries: Registries = Field(default_factory=lambda: Registries.model_validate({}), description="Registries of the cluster's own.")
-
-    @staticmethod
-    def unit(loc: Loc) -> Loc:
-        """What to leave out if `loc` is broken: all that the rules see together with it."""
-        return loc[:3] if loc[0] in ("nodes", "registries") else loc[:2] if loc[0] == "network" else loc[:1]
 
     def frozen(self) -> extras.ClusterExtras:
         return extras.ClusterExtras(

@@ -11,6 +11,7 @@ from kindasync.config._address import is_address
 from kindasync.config._document import ClusterConfig, Role
 from kindasync.config._extras import ClusterExtras, NodeExtras, Registries
 from kindasync.config._quantity import quantity
+from kindasync.config._unknown import Unknown
 from kindasync.errors import Problem
 
 HOST_GATEWAY = "host-gateway"  # the Engine's word for the address of its host
@@ -25,18 +26,19 @@ _REGISTRY_NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _REGISTRY_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
 
 
-def extras_problems(config: ClusterConfig) -> Iterator[Problem]:
+def extras_problems(config: ClusterConfig, unknown: Unknown) -> Iterator[Problem]:
     """Everything that is wrong with `config.extras`, in the order of the document."""
     extras = config.extras
     yield from _wait_problems(extras)
     for index, path in enumerate(extras.preload):
         if not path:
             yield Problem(path=f"extras.preload[{index}]", message="is empty; it names an image archive")
-    yield from _network_problems(config)
+    yield from _network_problems(config, unknown)
     for index, node in enumerate(extras.nodes):
         if index < len(config.nodes):
-            yield from _node_problems(node, config.nodes[index].role, f"extras.nodes[{index}]")
-        else:
+            role = None if f"nodes[{index}].role" in unknown else config.nodes[index].role
+            yield from _node_problems(node, role, f"extras.nodes[{index}]")
+        elif "nodes" not in unknown:
             yield Problem(path=f"extras.nodes[{index}]", message=f"there is no such node: the cluster has {len(config.nodes)}")
     yield from _registry_problems(extras.registries)
 
@@ -48,7 +50,7 @@ def _wait_problems(extras: ClusterExtras) -> Iterator[Problem]:
         yield Problem(path="extras.wait", message=str(error))
 
 
-def _network_problems(config: ClusterConfig) -> Iterator[Problem]:
+def _network_problems(config: ClusterConfig, unknown: Unknown) -> Iterator[Problem]:
     network = config.extras.network
     if network.name and not _OBJECT_NAME.fullmatch(network.name):
         message = f'"{network.name}" may only hold letters, digits, "_", "." and "-", and begins with a letter or digit'
@@ -61,7 +63,7 @@ def _network_problems(config: ClusterConfig) -> Iterator[Problem]:
         ("extras.network.ipv6Subnet", network.ipv6_subnet, 6),
     ):
         if text:
-            yield from _subnet_problems(config, text, family, path, containers)
+            yield from _subnet_problems(config, text, family, path, 0 if "nodes" in unknown else containers)
 
 
 def _subnet_problems(config: ClusterConfig, text: str, family: int, path: str, containers: int) -> Iterator[Problem]:
@@ -97,13 +99,14 @@ def _overlap(subnet: IPv4Network | IPv6Network, other: str) -> bool:
     return subnet.version == network.version and subnet.overlaps(network)
 
 
-def _node_problems(node: NodeExtras, role: Role, path: str) -> Iterator[Problem]:
-    for name, text, least in (("cpus", node.cpus, LEAST_CPUS[role]), ("memory", node.memory, LEAST_MEMORY[role])):
+def _node_problems(node: NodeExtras, role: Role | None, path: str) -> Iterator[Problem]:
+    for name, text, leasts in (("cpus", node.cpus, LEAST_CPUS), ("memory", node.memory, LEAST_MEMORY)):
         if not text:
             continue
         try:
-            if quantity(text) < quantity(least):
-                yield Problem(path=f"{path}.{name}", message=f'"{text}" is less than the {least} that a {role} needs')
+            given = quantity(text)
+            if role and given < quantity(leasts[role]):
+                yield Problem(path=f"{path}.{name}", message=f'"{text}" is less than the {leasts[role]} that a {role} needs')
         except ValueError as error:
             yield Problem(path=f"{path}.{name}", message=str(error))
     for host, address in node.extra_hosts.items():

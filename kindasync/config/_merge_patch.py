@@ -69,4 +69,4 @@ def _merged(target: list[tuple[str, Any]], patch: list[tuple[str, Any]]) -> list
 def _without_repeats(target: Any, patch: Any) -> Any:
     if not isinstance(patch, list) or not isinstance(target, list):
         return patch
-    return target + [name for name in patch if name not in target]
+    return [*target, *(name for index, name in enumerate(patch) if name not in target and name not in patch[:index])]

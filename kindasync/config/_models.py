@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, get_origin
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -40,7 +39,7 @@ def _number_or_truth(kind: str) -> BeforeValidator:
     def convert(value: object) -> object:
         if not isinstance(value, Scalar):
             return value
-        return yaml.safe_load(str(value)) if value.kind == kind else str(value)
+        return value.value if value.kind == kind else str(value)
 
     return BeforeValidator(convert)
 
@@ -74,8 +73,8 @@ class Model(BaseModel):
     def _without_what_is_not_given(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        choices = {to_camel(name) for name, field in cls.model_fields.items() if get_origin(field.annotation) is Literal}
-        return {key: item for key, item in value.items() if item is not None and not (key in choices and item == "")}
+        fields = {field.alias: get_origin(field.annotation) is Literal for field in cls.model_fields.values()}
+        return {key: item for key, item in value.items() if key not in fields or not (item is None or (fields[key] and item == ""))}
 
 
 class Mount(Model):
@@ -206,13 +205,6 @@ class Cluster(Model):
     containerd_config_patches_json6902: list[Text] = Field(
         [], alias="containerdConfigPatchesJSON6902", description="JSON patches for containerd's configuration, each a text."
     )
-
-    @staticmethod
-    def unit(loc: Loc) -> Loc:
-        """What to leave out if `loc` is broken: all that the rules see together with it."""
-        if loc[:1] != ("nodes",):
-            return loc[:1]
-        return loc[:4] if len(loc) > 2 and loc[2] in ("extraMounts", "extraPortMappings") else loc[:3]
 
     def frozen(self) -> document.ClusterConfig:
         return document.ClusterConfig(

@@ -9,22 +9,25 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from kindasync.config._address import is_address
 from kindasync.config._document import ClusterConfig, IPFamily, Networking, NodeConfig, PortMapping
 from kindasync.config._extras_rules import extras_problems
+from kindasync.config._unknown import Unknown
 from kindasync.errors import Problem
 
 NAME = re.compile(r"[a-z0-9.-]+")
+POSSIBLE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")  # of a cluster that is there: an Engine takes no other for a container's
+_BEGINS_HOST_NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9][a-z0-9-]*")
 HOST_NAME_LENGTH = 63
 
 
-def problems_of(config: ClusterConfig) -> list[Problem]:
-    """Everything that is wrong with `config`, in the order of the documents."""
+def problems_of(config: ClusterConfig, unknown: Unknown = Unknown()) -> list[Problem]:  # noqa: B008 (it never changes)
+    """Everything that is wrong with `config`, in the order of the documents; a part that is `unknown` says nothing about others."""
     return [
         *name_problems(config.name),
-        *_node_count_problems(config),
+        *_node_count_problems(config, unknown),
         *(problem for index, node in enumerate(config.nodes) for problem in _node_problems(node, f"nodes[{index}]")),
-        *_host_port_problems(config),
-        *_networking_problems(config.networking),
+        *_host_port_problems(config, unknown),
+        *_networking_problems(config.networking, unknown),
         *_patch_problems(config),
-        *extras_problems(config),
+        *extras_problems(config, unknown),
     ]
 
 
@@ -32,8 +35,9 @@ def name_problems(name: str) -> Iterator[Problem]:
     """The rule for cluster names; an empty one is a default's place."""
     if name and not NAME.fullmatch(name):
         yield Problem(path="name", message=f'"{name}" may only hold lower-case letters, digits, "." and "-"')
-    elif name and not (name[0].isalnum() and name[-1].isalnum()):
-        yield Problem(path="name", message=f'"{name}" must begin and end with a letter or digit: it becomes part of host names')
+    elif name and not _BEGINS_HOST_NAME.fullmatch(name):
+        message = f'"{name}" with "-control-plane" and the like would be no host name: each part between dots begins and ends with a letter or digit'
+        yield Problem(path="name", message=message)
 
 
 def length_problems(config: ClusterConfig) -> Iterator[Problem]:
@@ -52,8 +56,8 @@ def _patch_problems(config: ClusterConfig) -> Iterator[Problem]:
     yield from patch_problems(config)
 
 
-def _node_count_problems(config: ClusterConfig) -> Iterator[Problem]:
-    if config.control_planes < 1:
+def _node_count_problems(config: ClusterConfig, unknown: Unknown) -> Iterator[Problem]:
+    if config.control_planes < 1 and not any(f"nodes[{index}].role" in unknown for index in range(len(config.nodes))):
         yield Problem(path="nodes", message="at least one must have role control-plane")
 
 
@@ -83,10 +87,12 @@ def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:
         yield Problem(path=f"{path}.listenAddress", message=f'"{mapping.listen_address}" is not an IP address')
 
 
-def _host_port_problems(config: ClusterConfig) -> Iterator[Problem]:
+def _host_port_problems(config: ClusterConfig, unknown: Unknown) -> Iterator[Problem]:
     """Two that want one port of the Engine's host: of all nodes, of the API server and of the registry."""
     seen: list[tuple[str, PortMapping]] = []
     for path, wanted in _host_ports(config):
+        if any(each in unknown for each in _settles(path)):
+            continue
         for other_path in [other_path for other_path, other in seen if _clash(wanted, other)][:1]:
             yield Problem(path=path, message=f"{wanted.host_port}/{wanted.protocol} is what {other_path} is, too, at the same address")
         seen.append((path, wanted))
@@ -104,6 +110,14 @@ def _host_ports(config: ClusterConfig) -> Iterator[tuple[str, PortMapping]]:
         yield "extras.registries.local.hostPort", PortMapping(container_port=5000, host_port=local.host_port, listen_address="127.0.0.1")
 
 
+def _settles(path: str) -> tuple[str, ...]:
+    """The paths that settle, together, which port is meant by the one at `path`."""
+    if path == "networking.apiServerPort":
+        return path, "networking.apiServerAddress", "networking.ipFamily"
+    mapping = path.removesuffix(".hostPort")
+    return path, f"{mapping}.listenAddress", f"{mapping}.protocol"
+
+
 def _clash(one: PortMapping, other: PortMapping) -> bool:
     if one.host_port < 1 or (one.host_port, one.protocol) != (other.host_port, other.protocol):
         return False
@@ -118,7 +132,7 @@ def _bound(address: str) -> str | None:
     return None if ip_address(address).is_unspecified else str(ip_address(address))
 
 
-def _networking_problems(networking: Networking) -> Iterator[Problem]:
+def _networking_problems(networking: Networking, unknown: Unknown) -> Iterator[Problem]:
     if not -1 <= networking.api_server_port <= 65535:
         yield Problem(path="networking.apiServerPort", message=f"{networking.api_server_port} is not between -1 and 65535")
     if networking.api_server_address and not is_address(networking.api_server_address):
@@ -126,11 +140,12 @@ def _networking_problems(networking: Networking) -> Iterator[Problem]:
     for index, domain in enumerate(networking.dns_search or ()):
         if not domain or any(character.isspace() for character in domain):
             yield Problem(path=f"networking.dnsSearch[{index}]", message=f'"{domain}" is not one domain')
-    yield from _subnet_problems(networking.pod_subnets, networking.ip_family, "networking.podSubnet")
-    yield from _subnet_problems(networking.service_subnets, networking.ip_family, "networking.serviceSubnet")
+    family = None if "networking.ipFamily" in unknown else networking.ip_family
+    yield from _subnet_problems(networking.pod_subnets, family, "networking.podSubnet")
+    yield from _subnet_problems(networking.service_subnets, family, "networking.serviceSubnet")
 
 
-def _subnet_problems(texts: tuple[str, ...], family: IPFamily, path: str) -> Iterator[Problem]:
+def _subnet_problems(texts: tuple[str, ...], family: IPFamily | None, path: str) -> Iterator[Problem]:
     networks: list[IPv4Network | IPv6Network] = []
     for text in texts:
         try:
@@ -144,5 +159,5 @@ def _subnet_problems(texts: tuple[str, ...], family: IPFamily, path: str) -> Ite
     if family is IPFamily.DUAL:
         if len(versions) > 2 or len(set(versions)) < len(versions):
             yield Problem(path=path, message="for dual, one subnet or two of different families")
-    elif versions != [4 if family is IPFamily.IPV4 else 6]:
+    elif family and versions != [4 if family is IPFamily.IPV4 else 6]:
         yield Problem(path=path, message=f"for {family}, exactly one subnet of that family")

@@ -31,6 +31,16 @@ class Scalar(str):
         scalar.kind = kind
         return scalar
 
+    @property
+    def value(self) -> Any:
+        """What YAML makes of it; the text where that is none (`0x_`), or more than Python reads."""
+        if not self.kind:
+            return str(self)
+        try:
+            return yaml.safe_load(str(self))
+        except (yaml.YAMLError, ValueError):
+            return str(self)
+
 
 class Document(NamedTuple):
     """A document that is not empty, as dicts and lists of `Scalar`; and what is wrong in it, by paths below it."""
@@ -66,7 +76,9 @@ def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
 
 def _value(node: yaml.Node, path: str, problems: list[Problem]) -> Any:
     if isinstance(node, yaml.ScalarNode):
-        kind = _KINDS.get(node.tag, "")
+        kind = (
+            "" if ":" in node.value else _KINDS.get(node.tag, "")
+        )  # 1:30 is text for programs in Go; for YAML 1.1 it would be a number of minutes
         return None if kind == "null" else Scalar(node.value, kind)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, f"{path}[{index}]", problems) for index, item in enumerate(node.value)]

@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from kindasync import go_yaml
 from kindasync.config import _json_patch as json_patch
 from kindasync.config._document import ClusterConfig, PatchJson6902
@@ -43,19 +41,19 @@ Json6902 = PatchJson6902 | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """Which documents a patch is for. Empty group, version or kind: any."""
+    """Which documents a patch is for. None, or an empty kind: any."""
 
-    group: str
-    version: str
-    kind: str
+    group: str | None = None
+    version: str | None = None
+    kind: str = ""
 
     @property
     def api_version(self) -> str:
-        return f"{self.group or '*'}/{self.version or '*'}"
+        return "/".join("*" if part is None else part for part in (self.group, self.version) if part != "")
 
     def matches(self, document: Mapping[str, Any]) -> bool:
         group, version = _split(document.get("apiVersion", ""))
-        return self.kind in ("", document.get("kind")) and self.group in ("", group) and self.version in ("", version)
+        return self.kind in ("", document.get("kind")) and self.group in (None, group) and self.version in (None, version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +189,7 @@ def _merge_patches(patches: Sequence[str], path: str) -> Iterator[_Patch | Probl
                 continue
             content = _plain(document)
             kind, api_version = content.get("kind"), content.get("apiVersion") or ""
-            group, version = _split(str(api_version))
+            group, version = _split(str(api_version)) if api_version else (None, None)
             target = _Target(group=group, version=version, kind=str(kind or ""))
             wrong = list(_kind_problems(target, below))
             yield from wrong
@@ -199,18 +197,19 @@ def _merge_patches(patches: Sequence[str], path: str) -> Iterator[_Patch | Probl
                 yield _Patch(target=target, content=content, path=below)
 
 
-def _json_patches(patches: Sequence[Json6902], path: str) -> Iterator[_Patch | Problem]:
+def _json_patches(patches: Sequence[Json6902], path: str, *, has_kinds: bool = True) -> Iterator[_Patch | Problem]:
     for index, patch in enumerate(patches):
         below = f"{path}[{index}]"
         if isinstance(patch, PatchJson6902):
-            target: _Target | None = _Target(group=patch.group, version=patch.version, kind=patch.kind)
+            target: _Target | None = _Target(group=patch.group or None, version=patch.version or None, kind=patch.kind)
             operations, problems = _operations(patch.patch, f"{below}.patch")
             where = f"{below}.patch"
         else:
             operations, problems = _operations(patch, below)
             target, where = None, below
-            if isinstance(operations, dict):
-                target = _Target(**{name: str(operations.get(name) or "") for name in ("group", "version", "kind")})
+            if has_kinds and isinstance(operations, dict):
+                group, version, kind = (str(operations.get(name) or "") for name in ("group", "version", "kind"))
+                target = _Target(group=group or None, version=version or None, kind=kind)
                 operations, where = operations.get("patch"), f"{below}.patch"
                 if isinstance(operations, str):
                     operations, problems = _operations(operations, where)
@@ -219,20 +218,20 @@ def _json_patches(patches: Sequence[Json6902], path: str) -> Iterator[_Patch | P
         problems = problems or list(json_patch.operation_problems(operations, where))
         yield from problems
         if not problems:
-            yield _Patch(target=target or _Target(group="", version="", kind=""), content=operations, path=where)
+            yield _Patch(target=target or _Target(), content=operations, path=where)
 
 
 def _toml_patches(patches: Sequence[str], path: str) -> Iterator[_Patch | Problem]:
     for index, text in enumerate(patches):
         below = f"{path}[{index}]"
         try:
-            yield _Patch(target=_Target(group="", version="", kind=""), content=tomllib.loads(text), path=below)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            yield _Patch(target=_Target(), content=tomllib.loads(text), path=below)
+        except (ValueError, RecursionError) as error:  # ValueError: also a number that is too long
             yield Problem(path=below, message=f"not TOML: {error}")
 
 
 def _toml_json_patches(patches: Sequence[str], path: str) -> Iterator[_Patch | Problem]:
-    for patch in _json_patches(patches, path):
+    for patch in _json_patches(patches, path, has_kinds=False):
         null = isinstance(patch, _Patch) and any(
             operation["op"] in ("add", "replace") and _has_null(operation["value"]) for operation in patch.content
         )
@@ -249,14 +248,23 @@ def _kind_problems(target: _Target, path: str) -> Iterator[Problem]:
 def _operations(text: str, path: str) -> tuple[Any, list[Problem]]:
     """A list of operations, from JSON or YAML."""
     try:
-        return json.loads(text), []
+        operations = json.loads(text, parse_constant=_no_number)
+        json.dumps(operations, ensure_ascii=False).encode()
+        return operations, []
     except RecursionError:
         return None, [Problem(path=path, message="is nested without end")]
+    except UnicodeEncodeError:
+        return None, [Problem(path=path, message="has half of a character (\\ud800 and the like)")]
     except ValueError:
         documents, problems = load_documents(text)
         if len(documents) > 1:
             problems.append(Problem(path="", message="must be one list of operations"))
         return _plain(documents[0]) if documents else None, [_below(path, problem) for problem in problems]
+
+
+def _no_number(text: str) -> None:
+    """JSON has no NaN and no Infinity, whatever Python reads."""
+    raise ValueError(text)
 
 
 def _applied(document: Any, patch: _Patch) -> Any:
@@ -286,8 +294,7 @@ def _plain(value: Any, *, texts: bool = False) -> Any:
         return [_plain(item, texts=texts) for item in value]
     if not isinstance(value, Scalar):
         return value
-    # 1:30 is text for programs in Go; for YAML 1.1 it would be a number of minutes.
-    return str(value) if texts or not value.kind or ":" in value else yaml.safe_load(str(value))
+    return str(value) if texts else value.value
 
 
 def _below(path: str, problem: Problem) -> Problem:

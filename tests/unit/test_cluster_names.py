@@ -18,7 +18,7 @@ from tests.unit.leftovers import nothing_left
 
 pytestmark = pytest.mark.anyio
 
-NONE = ["", " ", ".", "..", "-demo", "demo-", "Bad_Name", "a b", "a/b", "../demo", "demo\n", "ü"]
+NONE = ["", " ", ".", "..", "-demo", "Bad_Name", "a b", "a/b", "../demo", "demo\n", "ü"]
 META = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4"}
 
 

@@ -397,7 +397,7 @@ def test_bytes_that_are_no_text(source: str | bytes, message: str) -> None:
         ),
         ("networking: {dnsSearch: example.com}", 'networking.dnsSearch: must be a list, not "example.com"'),
         ("featureGates: {A: 1}", 'featureGates.A: must be true or false, not "1"'),
-        ("kubeadmConfigPatches: [{kind: X}]", "kubeadmConfigPatches[0]: must be a text, not {'kind': 'X'}"),
+        ("kubeadmConfigPatches: [{kind: X}]", "kubeadmConfigPatches[0]: must be a text, as after a |, not {'kind': 'X'}"),
         ("kubeadmConfigPatchesJSON6902: [text]", 'kubeadmConfigPatchesJSON6902[0]: must be a mapping, not "text"'),
     ],
 )
@@ -419,6 +419,9 @@ def mapping(**fields: object) -> dict[str, object]:
         ({"name": "a_b"}, ["name"]),
         ({"name": "-a"}, ["name"]),
         ({"name": "a."}, ["name"]),
+        ({"name": "ci-"}, []),  # ci--control-plane
+        ({"name": "a..b"}, ["name"]),
+        ({"name": "a.-b"}, ["name"]),
         ({"nodes": [{"role": "worker"}]}, ["nodes"]),
         ({"nodes": [{"role": "worker"}, {"role": "control-plane"}]}, []),
         ({"networking": {"apiServerPort": -1}}, []),
@@ -587,7 +590,7 @@ kind: Pod
 """
     )
 
-    with pytest.raises(ConfigInvalid, match="has 11 problems") as invalid:
+    with pytest.raises(ConfigInvalid, match="has 12 problems") as invalid:
         load(text)
 
     assert sorted(problem.path for problem in invalid.value.problems) == [
@@ -599,10 +602,43 @@ kind: Pod
         "nodes[0].extraPortMappings[0].hostPort",
         "nodes[0].extraPortMappings[1].containerPort",
         "nodes[0].extraPortMappings[2].comment",
+        "nodes[0].extraPortMappings[2].hostPort",  # that of the one before
         "nodes[1].extraMounts[0].containerPath",
         "nodes[1].role",
         "nodes[2]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        (
+            "networking: {kubeProxyMode: IPTables, podSubnet: x, serviceSubnet: y, apiServerAddress: localhost, apiServerPort: 70000, dnsSearch: ['']}",
+            ["apiServerAddress", "apiServerPort", "dnsSearch[0]", "kubeProxyMode", "podSubnet", "serviceSubnet"],
+        ),
+        ("networking: {ipFamily: v6, podSubnet: 'fd00::/48', serviceSubnet: x}", ["ipFamily", "serviceSubnet"]),  # of which family is not known
+        ("kubeadmConfigPatches: [{kind: X}, 'kind: Foo', '[']", ["kubeadmConfigPatches[0]", "kubeadmConfigPatches[1].kind", "kubeadmConfigPatches[2]"]),
+        (
+            "kubeadmConfigPatches: [[]]\nkubeadmConfigPatchesJSON6902: [{kind: Foo, patch: '[]'}]",
+            ["kubeadmConfigPatches[0]", "kubeadmConfigPatchesJSON6902[0].kind"],  # not below the other
+        ),
+        ("containerdConfigPatches: [{a: b}, 'x']\ncontainerdConfigPatchesJSON6902: ['{}']", ["containerdConfigPatches[0]", "containerdConfigPatches[1]", "containerdConfigPatchesJSON6902[0]"]),
+        ("nodes: [{role: master, extraMounts: [{propagation: x, containerPath: a}]}]", ["nodes[0].extraMounts[0].containerPath", "nodes[0].extraMounts[0].hostPath", "nodes[0].extraMounts[0].propagation", "nodes[0].role"]),
+        ("nodes: [{extraPortMappings: [{containerPort: 22:22, listenAddress: 1, hostPort: 80}, {containerPort: 1, hostPort: 80, protocol: x}]}]", ["nodes[0].extraPortMappings[0].containerPort", "nodes[0].extraPortMappings[0].listenAddress", "nodes[0].extraPortMappings[1].protocol"]),
+        ("networking: {podsubnet: }\nnmae:", ["networking.podsubnet", "nmae"]),
+        ("networking: {apiServerPort: 0x_}", ["networking.apiServerPort"]),
+        ("networking: {apiServerPort: !!int '*a'}", ["networking.apiServerPort"]),
+        ("kubeadmConfigPatchesJSON6902: [{kind: ClusterConfiguration, patch: '[{\"op\": \"add\", \"path\": \"/a\", \"value\": \"\\ud800\"}]'}]", ["kubeadmConfigPatchesJSON6902[0].patch"]),
+    ],
+)  # fmt: skip
+def test_no_mistake_hides_another(text: str, paths: list[str]) -> None:
+    """Wherever it is: in the same mapping, in the same list, beside a field whose name begins with the same word."""
+    with pytest.raises(ConfigInvalid) as invalid:
+        load(f"{HEAD}{text}\n")
+
+    assert sorted(problem.path.removeprefix("networking.") for problem in invalid.value.problems) == sorted(
+        path.removeprefix("networking.") for path in paths
+    )
 
 
 def test_the_rules_hold_for_configurations_made_in_python() -> None:

@@ -349,7 +349,7 @@ registries: {mirrors: [{host: docker.io, remoteURL: docker.io}]}
 """
     )
 
-    with pytest.raises(ConfigInvalid, match="has 13 problems") as invalid:
+    with pytest.raises(ConfigInvalid, match="has 14 problems") as invalid:
         load(text)
 
     assert sorted(problem.path for problem in invalid.value.problems) == [
@@ -357,6 +357,7 @@ registries: {mirrors: [{host: docker.io, remoteURL: docker.io}]}
         "extras.nodes[0].memory",
         # What is enough for nodes[1] depends on its role, which is not known.
         "extras.nodes[1].disk",
+        "extras.nodes[1].labels.kindasync.run",
         "extras.nodes[2].extraHosts.a",
         "extras.preload",
         "extras.registries.mirrors[0].remoteURL",

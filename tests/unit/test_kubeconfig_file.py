@@ -259,6 +259,16 @@ def test_plain_words_stay_what_they_say(file: Path, home: Path, word: str) -> No
     assert f"- name: '{word}'\n" in file.read_text()
 
 
+@pytest.mark.parametrize(("word", "truth"), [("yes", "true"), ("Off", "false"), ("true", "true")])
+def test_what_is_true_or_false_stays_so(file: Path, home: Path, word: str, truth: str) -> None:
+    """kubectl takes no text for it."""
+    file.write_text(f"clusters:\n- name: other\n  cluster:\n    insecure-skip-tls-verify: {word}\n")
+
+    add(kubeconfig("demo"), None)
+
+    assert f"    insecure-skip-tls-verify: {truth}\n" in file.read_text()
+
+
 @pytest.mark.parametrize("plain", ["true", "False", "12", "-1", "0.5", "null"])
 def test_what_is_the_same_to_all_stays_plain(file: Path, home: Path, plain: str) -> None:
     """Truths, decimal numbers and null."""

@@ -115,7 +115,7 @@ def test_arguments_where_there_were_none() -> None:
 
 def test_names_of_the_certificate_add_up() -> None:
     """Without repeats: who asks for one more does not lose ours."""
-    patched = merge_kubeadm(DOCUMENTS, ["kind: ClusterConfiguration\napiServer: {certSANs: [localhost, api.example]}"])
+    patched = merge_kubeadm(DOCUMENTS, ["kind: ClusterConfiguration\napiServer: {certSANs: [localhost, api.example, api.example]}"])
 
     assert document(patched, "ClusterConfiguration")["apiServer"]["certSANs"] == ["localhost", "127.0.0.1", "api.example"]
 
@@ -328,7 +328,12 @@ def test_patches_without_effect_are_told() -> None:
     """Another version than the document's, and a document that a node has not."""
     problems = unmatched_kubeadm(
         DOCUMENTS,
-        ["kind: ClusterConfiguration", "kind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta3", "kind: JoinConfiguration"],
+        [
+            "kind: ClusterConfiguration",
+            "kind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta3",
+            "kind: JoinConfiguration",
+            "kind: InitConfiguration\napiVersion: v1beta4",
+        ],
         [kubelet_patch("[]", version="v1")],
         prefix="nodes[0].",
     )
@@ -336,6 +341,7 @@ def test_patches_without_effect_are_told() -> None:
     assert list(map(str, problems)) == [
         "nodes[0].kubeadmConfigPatches[1]: is for InitConfiguration of kubeadm.k8s.io/v1beta3; here it is kubeadm.k8s.io/v1beta4, so the patch has no effect",
         "nodes[0].kubeadmConfigPatches[2]: is for JoinConfiguration; this node has none of its own, so the patch has no effect here",
+        "nodes[0].kubeadmConfigPatches[3]: is for InitConfiguration of v1beta4; here it is kubeadm.k8s.io/v1beta4, so the patch has no effect",
         "nodes[0].kubeadmConfigPatchesJSON6902[0].patch: is for KubeletConfiguration of kubelet.config.k8s.io/v1; here it is kubelet.config.k8s.io/v1beta1, so the patch has no effect",
     ]
 

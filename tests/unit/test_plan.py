@@ -243,6 +243,16 @@ def test_where_the_api_server_is_published(networking: Mapping[str, Any], api_ho
     assert (port.host_ip, port.host_port) == binding
 
 
+def test_of_several_control_planes_only_the_balancer_is_published_elsewhere() -> None:
+    """Each of them is on loopback."""
+    networking = Networking(api_server_address="0.0.0.0", api_server_port=6443)
+    planned = plan(ClusterConfig(nodes=(CONTROL_PLANE, CONTROL_PLANE), networking=networking), FACTS)
+
+    assert planned.balancer is not None
+    assert (planned.balancer.port.host_ip, planned.balancer.port.host_port) == ("0.0.0.0", 6443)
+    assert {port.host_ip for node in planned.nodes for port in node.spec.ports} == {"127.0.0.1"}
+
+
 @pytest.mark.parametrize(
     ("api_server_address", "api_host", "sans"),
     [

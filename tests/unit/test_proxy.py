@@ -75,6 +75,14 @@ def test_the_shells_proxies_count_first(env: dict[str, str], value: str | None) 
     assert proxies(env, {"HTTP_PROXY": "http://stored"}).get("HTTP_PROXY") == value
 
 
+def test_the_shells_no_proxy_counts_beside_stored_proxies() -> None:
+    """As for the kind program."""
+    stored = {"HTTP_PROXY": "http://stored", "NO_PROXY": "stored.example"}
+
+    assert proxies({"no_proxy": ".corp"}, stored) == stored | {"HTTPS_PROXY": "", "NO_PROXY": ".corp"}
+    assert proxies({}, stored)["NO_PROXY"] == "stored.example"
+
+
 @pytest.mark.anyio
 async def test_nodes_get_the_docker_clients_proxies(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As kind does since 2026."""
