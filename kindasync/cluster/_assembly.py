@@ -70,6 +70,7 @@ class Assembly:
         self.all_joined: Once[None] = Once()
         self.finished: Once[None] = Once()
         self.etcd = anyio.Lock()
+        self._documents: dict[str, Once[str]] = {}
         if registry:
             self.registry.set(registry)
         self._missing = set(joining)
@@ -80,6 +81,10 @@ class Assembly:
         self._members[node] = address
         if self._members.keys() == self.founders:
             self.members.set(self._members)
+
+    def documents(self, node: str) -> Once[str]:
+        """kubeadm's documents of a node, as it gets them."""
+        return self._documents.setdefault(node, Once())
 
     def has_joined(self, node: str) -> None:
         """Note that a node is a member of the cluster."""

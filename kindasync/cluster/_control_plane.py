@@ -19,7 +19,6 @@ from kindasync.cluster._registry import HOSTING
 from kindasync.cluster._run import Run
 from kindasync.cluster._snapshots import take_created
 from kindasync.cluster.plan import NodePlan, Plan
-from kindasync.config import ProxyMode
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
 from kindasync.docker.system import EngineFacts
@@ -50,7 +49,7 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
     """
     proxy_mode = run.request.config.networking.kube_proxy_mode
     if not first.initialised:
-        await _initialise(run, first, [kubeadm.init_argv(proxy_mode=proxy_mode)], assembly)
+        await _initialise(run, first, [kubeadm.init_argv(first.documents, proxy_mode=proxy_mode)], assembly)
         assembly.authority.set(await read_authority(run, first.container, keys=len(plan.control_planes) > 1))
     confs = (await assembly.authority.get()).confs
     # Bound to no RBAC rule, so usable before there are any; kubeadm from 1.29 on has it beside admin.conf.
@@ -134,25 +133,33 @@ async def _finish_kubeadm(run: Run, api: ClusterApi, first: Provisioned, assembl
     with run.step("wait for the API server's roles"), _deadline(api, "the API server to make its ClusterRoleBindings"):
         await api.wait_there(_BINDINGS, "system:kube-scheduler")
     await assembly.registered.get()
-    await _initialise(run, first, [kubeadm.init_argv(only=phases) for phases in kubeadm.API_PHASES], assembly)
+    await _initialise(run, first, [kubeadm.init_argv(first.documents, only=phases) for phases in kubeadm.API_PHASES], assembly)
 
 
 async def _start_controllers(run: Run, first: Provisioned, assembly: Assembly) -> None:
     """Let the first controllers begin; several would give a Node whose kubelet was there first the podCIDRs that are another's."""
     if assembly.founders:
         await assembly.registered.get()
-    await _run_kubeadm(run, first, kubeadm.init_argv(only=kubeadm.CONTROLLER_PHASES))
+    await _run_kubeadm(run, first, kubeadm.init_argv(first.documents, only=kubeadm.CONTROLLER_PHASES))
 
 
 async def _register_nodes(run: Run, api: ClusterApi, plan: Plan, first: Provisioned, engine: EngineFacts, assembly: Assembly) -> None:
+    kubelet = kubeadm.kubelet_of(first.documents)
+
+    async def register(node: NodePlan) -> None:
+        registration = kubeadm.registration(await assembly.documents(node.name).get(), kubelet)
+        await _create_node_object(run, api, node, registration, capacity(node.spec, engine))
+
     async with anyio.create_task_group() as tasks:
         for node in plan.nodes:
             if node is not plan.first or first.initialised:
-                tasks.start_soon(_create_node_object, run, api, node, capacity(node.spec, engine))
+                tasks.start_soon(register, node)
     assembly.registered.set(None)
 
 
-async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: Mapping[str, str]) -> None:
+async def _create_node_object(
+    run: Run, api: ClusterApi, node: NodePlan, registration: kubeadm.Registration, room: Mapping[str, str]
+) -> None:
     """Make the Node object before its kubelet comes to it, whose tries to register grow rare; with the podCIDRs of the CNI configuration in place.
 
     The kubelet adopts it. What it would set only on a Node that it makes itself is set here; also `room`, its capacity: a kubelet that
@@ -164,8 +171,8 @@ async def _create_node_object(run: Run, api: ClusterApi, node: NodePlan, room: M
             {
                 "apiVersion": "v1",
                 "kind": "Node",
-                "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **node.node_labels}},
-                "spec": {**spec, "providerID": f"kind://docker/{run.cluster}/{node.name}"},
+                "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, **registration.labels}},
+                "spec": {**spec, "providerID": registration.provider_id, "taints": [*registration.taints]},
                 "status": {"capacity": room, "allocatable": room},
             }
         )
@@ -198,9 +205,8 @@ async def _addons(run: Run, first: Provisioned) -> dict[str, str]:
 
     if first.initialised:
         async with anyio.create_task_group() as tasks:
-            for name in kubeadm.ADDONS:
-                if name != "kube-proxy" or run.request.config.networking.kube_proxy_mode is not ProxyMode.NONE:
-                    tasks.start_soon(add, name)
+            for name in kubeadm.addons(first.documents, run.request.config.networking.kube_proxy_mode):
+                tasks.start_soon(add, name)
     return addons
 
 

@@ -35,6 +35,8 @@ async def join(run: Run, node: NodePlan, container: Container, assembly: Assembl
     """Let kubeadm make a node whose containerd answers a member of the cluster. Raises: StepFailed."""
     is_founder = node.name in assembly.founders
     async with assembly.etcd if node.role is Role.CONTROL_PLANE and not is_founder else nullcontext():
+        documents = await assembly.documents(node.name).get()
+        argv = kubeadm.init_argv(documents, only=kubeadm.MEMBER_PHASES) if is_founder else kubeadm.join_argv(documents)
         with run.step(f"join node {node.name}", node=node.name) as began:
-            await run_program(run, container, kubeadm.init_argv(only=kubeadm.MEMBER_PHASES) if is_founder else kubeadm.join_argv())
+            await run_program(run, container, argv)
             run.emit(events.NodeJoined, node=node.name, since=began)

@@ -54,6 +54,12 @@ def _patched(run: Run, node: NodePlan, documents: str, *, joins: bool, founds: b
     if kubeadm.PATCHES_PATH in unpatched and kubeadm.PATCHES_PATH not in documents:
         message = "kubeadm's patches.directory is another: what the node offers to pods does not agree with its limits"
         _warn(run, node, Problem(path=f"extras.nodes[{node.config_index}]", message=message))
+    for name in () if joins else kubeadm.mask_sizes(documents):
+        run.emit(
+            events.Warned,
+            node=node.name,
+            message=f"the controller-manager's {name} has no effect: nodes get podCIDRs of /24, IPv6 ones of /64",
+        )
     for name in kubeadm.not_initialised(unpatched, documents) if founds else ():
         message = f"patches of JoinConfiguration change {name}, which has no effect: several control planes are initialised at once"
         run.emit(events.Warned, node=node.name, message=message)

@@ -51,10 +51,11 @@ SHARED_KEYS = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisioned:
-    """A node whose containerd answers. `initialised`: kubeadm's files were made while it was paused, and its kubelet runs."""
+    """A node whose containerd answers. Shape: `documents`, kubeadm's; `initialised`: its files were made while the node was paused, and its kubelet runs."""
 
     plan: NodePlan
     container: Container
+    documents: str
     initialised: bool
 
 
@@ -101,14 +102,16 @@ async def provision_first(
         if assembly.founders:
             assembly.founds(node.name, kubeadm.advertised(text))
         files = {**kubeadm.patch_files(parameters), **(await assembly.registry.get()).hosts}
+        assembly.documents(node.name).set(text)
         await _put_files(run, node, container, text, files)
         if contract.pauses:
-            await _make_kubeadm_files(run, node, container, assembly)
+            await _make_kubeadm_files(run, node, container, text, assembly)
             assembly.authority.set(await read_authority(run, container, text, keys=len(plan.control_planes) > 1))
             await _found_etcd(run, node, container, text, assembly)
 
     await _boot(run, node, container, console, contract, prepare)
-    return Provisioned(plan=node, container=container, initialised=contract.pauses)
+    documents = await assembly.documents(node.name).get()
+    return Provisioned(plan=node, container=container, documents=documents, initialised=contract.pauses)
 
 
 async def provision_other(
@@ -141,9 +144,10 @@ async def provision_other(
         }
         if is_founder:
             text = kubeadm.initialising(authority.documents, text)
+        assembly.documents(node.name).set(text)
         await _put_files(run, node, container, text, files)
         if is_founder:
-            await _make_kubeadm_files(run, node, container, assembly)
+            await _make_kubeadm_files(run, node, container, text, assembly)
             await _found_etcd(run, node, container, text, assembly)
 
     await _boot(run, node, container, console, contract, prepare)
@@ -252,11 +256,11 @@ async def _put_files(
             await run_program(run, container, ("systemctl", "restart", "containerd"))
 
 
-async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, assembly: Assembly) -> None:
+async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, documents: str, assembly: Assembly) -> None:
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; without etcd's manifest, if others found it, too."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
         phases = tuple(each for each in kubeadm.FILE_PHASES if each != "etcd" or not assembly.founders)
-        await run_program(run, container, kubeadm.init_argv(only=phases))
+        await run_program(run, container, kubeadm.init_argv(documents, only=phases))
         conf, path, content = kubeadm.finalized(
             only_file(await read_archive(run.connection, container.id, kubeadm.KUBELET_CONF)), datetime.now(UTC)
         )

@@ -134,9 +134,9 @@ def patch_files(kubeadm: Kubeadm) -> dict[str, str]:
     return {f"{PATCHES_PATH}/kubeletconfiguration+merge.yaml": go_yaml.dump({"systemReserved": dict(kubeadm.system_reserved)})}
 
 
-def join_argv() -> list[str]:
-    """`kubeadm join`."""
-    return ["kubeadm", "join", f"--config={CONFIG_PATH}", "--skip-phases=preflight"]
+def join_argv(documents: str) -> list[str]:
+    """`kubeadm join`, but for the phases that its `documents` skip."""
+    return ["kubeadm", "join", f"--config={CONFIG_PATH}", "--skip-phases=" + ",".join(("preflight", *_skipped(documents)))]
 
 
 def etcd_argv() -> list[str]:
@@ -203,13 +203,85 @@ def to_yaml(kubeadm_documents: Sequence[Mapping[str, Any]]) -> str:
     return go_yaml.dump_all(kubeadm_documents)
 
 
-def init_argv(*, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.IPTABLES) -> list[str]:
-    """`kubeadm init`, whole or with only some of its phases."""
+def init_argv(documents: str, *, only: tuple[str, ...] = (), proxy_mode: ProxyMode = ProxyMode.IPTABLES) -> list[str]:
+    """`kubeadm init`, whole or with only some of its phases, and without those that its `documents` skip: the flag would win over them."""
     argv = ["kubeadm", "init", f"--config={CONFIG_PATH}", "--skip-token-print"]
     skipped = [phase for phase in PHASES if phase not in only] if only else ["preflight"]
     if not only and proxy_mode is ProxyMode.NONE:
         skipped.append("addon/kube-proxy")
-    return [*argv, "--skip-phases=" + ",".join(skipped)]
+    return [*argv, "--skip-phases=" + ",".join((*skipped, *_skipped(documents)))]
+
+
+def _skipped(documents: str) -> tuple[str, ...]:
+    return tuple(phase for each in yaml.safe_load_all(documents) for phase in each.get("skipPhases") or ())
+
+
+def addons(documents: str, proxy_mode: ProxyMode) -> tuple[str, ...]:
+    """The addons that a cluster of these documents is to have."""
+    cluster, skipped = _of_kind("ClusterConfiguration", documents), {"", *_skipped(documents)}
+    without = {"coredns": cluster.get("dns"), "kube-proxy": cluster.get("proxy")}
+    return tuple(
+        name
+        for name in ADDONS
+        if not skipped & {"addon", f"addon/{name}"}
+        and not (without[name] or {}).get("disabled")
+        and not (name == "kube-proxy" and proxy_mode is ProxyMode.NONE)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a kubelet sets on a Node that it makes itself, and leaves as it is on one that is there."""
+
+    labels: Mapping[str, str]
+    taints: Sequence[Mapping[str, str]]
+    provider_id: str = ""
+
+
+def registration(documents: str, kubelet: Mapping[str, Any]) -> Registration:
+    """As a node's `documents` have it, and `kubelet`, the cluster's KubeletConfiguration.
+
+    Source: kubernetes.io, "kubelet", --node-labels, --register-with-taints, --cloud-provider. kubeadm makes the taints of a worker's
+    registration such a flag, which wins over the file; those of a control plane it sets itself.
+    """
+    given = next(each for each in yaml.safe_load_all(documents) if each["kind"] in ("InitConfiguration", "JoinConfiguration"))
+    of_node = given.get("nodeRegistration") or {}
+    is_worker = given["kind"] == "JoinConfiguration" and not given.get("controlPlane")
+    args = arguments(of_node.get("kubeletExtraArgs"))
+    if "register-with-taints" in args:
+        taints = [_taint(text) for text in args["register-with-taints"].split(",") if text]
+    else:
+        taints = [*((is_worker and of_node.get("taints")) or kubelet.get("registerWithTaints") or ())]
+    if args.get("cloud-provider") == "external":
+        taints.append(_taint("node.cloudprovider.kubernetes.io/uninitialized=true:NoSchedule"))
+    labels = dict(label.partition("=")[::2] for label in args.get("node-labels", "").split(",") if label)
+    return Registration(labels=labels, taints=taints, provider_id=args.get("provider-id", ""))
+
+
+def _taint(text: str) -> dict[str, str]:
+    what, _, effect = text.rpartition(":")
+    key, _, value = what.partition("=")
+    return {"key": key, "effect": effect, **({"value": value} if value else {})}
+
+
+def arguments(args: Any) -> dict[str, str]:
+    """Extra arguments of either form, by name."""
+    return (
+        {each["name"]: str(each.get("value", "")) for each in args or ()}
+        if not isinstance(args, Mapping)
+        else {k: str(v) for k, v in args.items()}
+    )
+
+
+def mask_sizes(documents: str) -> list[str]:
+    """The arguments that would give Nodes podCIDRs of other sizes, if they had none."""
+    controller_manager = _of_kind("ClusterConfiguration", documents).get("controllerManager") or {}
+    return [name for name in arguments(controller_manager.get("extraArgs")) if name.startswith("node-cidr-mask-size")]
+
+
+def kubelet_of(documents: str) -> dict[str, Any]:
+    """The KubeletConfiguration of a cluster's first documents."""
+    return _of_kind("KubeletConfiguration", documents)
 
 
 def addon_argv(addon: str) -> list[str]:

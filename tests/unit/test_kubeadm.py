@@ -20,15 +20,19 @@ from kindasync.node._kubeadm import (
     CONTROLLER_PHASES,
     FILE_PHASES,
     Kubeadm,
+    Registration,
     addon_manifest,
+    addons,
     documents,
     finalized,
     founding,
     init_argv,
     initialising,
+    join_argv,
     join_documents,
     not_initialised,
     patch_files,
+    registration,
     to_yaml,
     tuned,
 )
@@ -287,7 +291,7 @@ def test_no_proxy() -> None:
         "InitConfiguration",
         "KubeletConfiguration",
     ]
-    assert init_argv(proxy_mode=ProxyMode.NONE)[-1] == "--skip-phases=preflight,addon/kube-proxy"
+    assert init_argv("", proxy_mode=ProxyMode.NONE)[-1] == "--skip-phases=preflight,addon/kube-proxy"
 
 
 def test_rootless() -> None:
@@ -303,7 +307,7 @@ def test_the_token_is_shown_nowhere() -> None:
     """It is in the document, and in nothing that may be logged."""
     assert TOKEN in to_yaml(documents(SINGLE))
     assert TOKEN not in repr(SINGLE)
-    assert not any(TOKEN in argument for argument in init_argv())
+    assert not any(TOKEN in argument for argument in init_argv(to_yaml(documents(SINGLE))))
 
 
 def test_yaml_reads_as_it_was_meant() -> None:
@@ -315,12 +319,83 @@ def test_yaml_reads_as_it_was_meant() -> None:
 
 def test_all_of_init() -> None:
     """Preflight would test the host; nothing else is left out, and the token is not printed."""
-    assert init_argv() == ["kubeadm", "init", "--config=/kind/kubeadm.conf", "--skip-token-print", "--skip-phases=preflight"]
+    assert init_argv(to_yaml(documents(SINGLE))) == [
+        "kubeadm",
+        "init",
+        "--config=/kind/kubeadm.conf",
+        "--skip-token-print",
+        "--skip-phases=preflight",
+    ]
+
+
+def test_phases_that_are_skipped() -> None:
+    """Beside those that are skipped anyway: the flag wins over the documents."""
+    init, join = (
+        {"kind": kind, "skipPhases": ["mark-control-plane", "addon/kube-proxy"]} for kind in ("InitConfiguration", "JoinConfiguration")
+    )
+
+    assert init_argv(to_yaml([init]))[-1] == "--skip-phases=preflight,mark-control-plane,addon/kube-proxy"
+    assert init_argv(to_yaml([init]), only=API_PHASES[0])[-1].endswith(",show-join-command,mark-control-plane,addon/kube-proxy")
+    assert join_argv(to_yaml([join]))[-1] == "--skip-phases=preflight,mark-control-plane,addon/kube-proxy"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "init", "proxy_mode", "expected"),
+    [
+        ({}, {}, ProxyMode.IPTABLES, ("coredns", "kube-proxy")),
+        ({}, {}, ProxyMode.NONE, ("coredns",)),
+        ({}, {"skipPhases": ["addon/kube-proxy"]}, ProxyMode.IPTABLES, ("coredns",)),
+        ({}, {"skipPhases": ["addon"]}, ProxyMode.IPTABLES, ()),
+        ({"dns": {"disabled": True}}, {}, ProxyMode.IPTABLES, ("kube-proxy",)),
+        ({"proxy": {"disabled": True}, "dns": {"imageTag": "v1"}}, {}, ProxyMode.IPTABLES, ("coredns",)),
+    ],
+)
+def test_addons(cluster: dict[str, Any], init: dict[str, Any], proxy_mode: ProxyMode, expected: tuple[str, ...]) -> None:
+    """Those that nobody wants to do without."""
+    text = to_yaml([{"kind": "ClusterConfiguration", **cluster}, {"kind": "InitConfiguration", **init}])
+
+    assert addons(text, proxy_mode) == expected
+
+
+DB = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
+EXTERNAL = {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("registered", "kubelet", "expected"),
+    [
+        ({"taints": [DB]}, {}, Registration(labels={}, taints=[DB])),
+        ({"taints": [DB]}, {"registerWithTaints": [EXTERNAL]}, Registration(labels={}, taints=[DB])),
+        ({}, {"registerWithTaints": [DB]}, Registration(labels={}, taints=[DB])),
+        (
+            {"taints": [EXTERNAL], "kubeletExtraArgs": [{"name": "register-with-taints", "value": "dedicated=db:NoSchedule,a:NoExecute"}]},
+            {},
+            Registration(labels={}, taints=[DB, {"key": "a", "effect": "NoExecute"}]),
+        ),
+        (
+            {"kubeletExtraArgs": {"cloud-provider": "external", "node-labels": "tier=db,b=", "provider-id": "kind://x"}},
+            {},
+            Registration(labels={"tier": "db", "b": ""}, taints=[EXTERNAL], provider_id="kind://x"),
+        ),
+    ],
+)
+def test_what_a_kubelet_would_set_on_a_new_node(registered: dict[str, Any], kubelet: dict[str, Any], expected: Registration) -> None:
+    """Of a worker, by kubeadm's own means and by the kubelet's."""
+    text = to_yaml([{"kind": "ClusterConfiguration"}, {"kind": "JoinConfiguration", "nodeRegistration": registered}])
+
+    assert registration(text, kubelet) == expected
+
+
+def test_taints_of_a_control_plane_are_set_by_kubeadm() -> None:
+    """When it marks it."""
+    text = to_yaml([{"kind": "InitConfiguration", "nodeRegistration": {"taints": [DB]}}])
+
+    assert registration(text, {}) == Registration(labels={}, taints=[])
 
 
 def test_phases_are_run_once() -> None:
     """While the node is paused those that write files, but for the controllers', and later those that need the API server; the rest is ours."""
-    files, controllers, *api = (init_argv(only=phases)[-1] for phases in (FILE_PHASES, CONTROLLER_PHASES, *API_PHASES))
+    files, controllers, *api = (init_argv("", only=phases)[-1] for phases in (FILE_PHASES, CONTROLLER_PHASES, *API_PHASES))
 
     later = "wait-control-plane,upload-config,upload-certs,mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command"
     assert files == f"--skip-phases=preflight,control-plane/controller-manager,control-plane/scheduler,{later}"

@@ -11,7 +11,7 @@ import yaml
 
 from kindasync import Cluster
 from kindasync import events as told
-from kindasync.config import ClusterConfig, NodeConfig, PatchJson6902, load, problems_of
+from kindasync.config import ClusterConfig, NodeConfig, PatchJson6902, Role, load, problems_of
 from kindasync.config.patches import (
     json6902_containerd,
     json6902_kubeadm,
@@ -381,6 +381,29 @@ async def test_create_puts_patched_files(fake: FakeEngine) -> None:
     assert [(event.node, event.message.partition(":")[0]) for event in seen.of(told.Warned)] == [
         ("demo-worker", "nodes[0].kubeadmConfigPatches[1]")
     ]
+
+
+@pytest.mark.anyio
+async def test_what_kubelets_set_on_new_nodes_is_set_before_them(fake: FakeEngine) -> None:
+    """They leave a Node as it is that is there; what of it cannot be had is a warning."""
+    taint = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
+    join = {"kind": "JoinConfiguration", "nodeRegistration": {"kubeletExtraArgs": {"node-labels": "tier=db"}, "taints": [taint]}}
+    config = ClusterConfig(
+        nodes=(NodeConfig(), NodeConfig(role=Role.WORKER, kubeadm_config_patches=(json.dumps(join),))),
+        kubeadm_config_patches=(
+            '{kind: ClusterConfiguration, controllerManager: {extraArgs: {node-cidr-mask-size: "26"}}, proxy: {disabled: true}}',
+        ),
+    )
+    seen = Recording()
+
+    await Cluster.create("demo", config=config, engine=fake.url, on_event=seen.keep)
+
+    objects = fake.api_objects("demo-control-plane")
+    (worker,) = [each for each in objects if each["kind"] == "Node" and each["metadata"]["name"] == "demo-worker"]
+    assert worker["metadata"]["labels"]["tier"] == "db"
+    assert taint in worker["spec"]["taints"]
+    assert not [each for each in objects if each["kind"] == "DaemonSet" and each["metadata"]["name"] == "kube-proxy"]
+    assert "node-cidr-mask-size has no effect" in seen.only(told.Warned).message
 
 
 @pytest.mark.anyio
