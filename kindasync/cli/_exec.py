@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ADMIN = "/etc/kubernetes/admin.conf"
 CLEAN_UP_S = 10.0
+# Ends all programs that have a variable of this value, $0.
+_END = 'for each in /proc/[0-9]*; do grep -qsxzF -e "$0" "$each/environ" && kill "${each#/proc/}"; done 2>/dev/null'
 _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -71,7 +73,7 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> int:
     """
     directory = f"/kind/kubectl-{token_hex(4)}"
     call = arranged(arguments, directory)
-    has_terminal = _terminal.has_terminal()
+    has_terminal = call.reads and _terminal.has_terminal()
 
     async def operation() -> int:
         node = await _node(name, None)
@@ -101,17 +103,33 @@ async def _node(cluster: str, name: str | None) -> Node:
 
 
 async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | None = None, reads: bool, has_terminal: bool) -> int:
-    """Run a program until it ends; its exit code."""
-    with _terminal.raw() if has_terminal else nullcontext():
-        result = await node.exec(
-            argv,
-            env={**(env or {}), **({"TERM": os.environ.get("TERM", "xterm")} if has_terminal else {})},
-            stdin=_terminal.incoming() if reads or has_terminal else None,
-            check=False,
-            on_output=_terminal.written_to(sys.stdout.buffer),
-            on_error=_terminal.written_to(sys.stderr.buffer),
-            sizes=_terminal.sizes() if has_terminal else None,
-        )
+    """Run a program until it ends; its exit code. In a terminal, Ctrl-C is the program's; else it ends with us, which no Engine sees to."""
+    if has_terminal:
+        with _terminal.raw():
+            return await _run(node, argv, {**(env or {}), "TERM": os.environ.get("TERM", "xterm")}, reads=True, has_terminal=True)
+    mark = f"KINDASYNC_EXEC={token_hex(8)}"
+    try:
+        return await _run(node, argv, {**(env or {}), **dict([mark.split("=")])}, reads=reads, has_terminal=False)
+    except BaseException as error:
+        ended = False
+        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(KindasyncError):
+            await node.exec(["sh", "-c", _END, mark], check=False)
+            ended = True
+        if not ended:
+            error.add_note(f"{argv[0]} may still run in node {node.name}")
+        raise
+
+
+async def _run(node: Node, argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool, has_terminal: bool) -> int:
+    result = await node.exec(
+        argv,
+        env=env,
+        stdin=_terminal.incoming() if reads else None,
+        check=False,
+        on_output=_terminal.written_to(sys.stdout.buffer),
+        on_error=_terminal.written_to(sys.stderr.buffer),
+        sizes=_terminal.sizes() if has_terminal else None,
+    )
     return result.exit_code
 
 
@@ -120,12 +138,7 @@ async def _uploaded(node: Node, directory: str, uploads: Mapping[str, Path]) -> 
     """Have files, and what is in directories, in the node for as long as the context is open, for root alone."""
     from kindasync.node._files import File
 
-    files = {
-        f"{place}/{path.relative_to(root)}" if root.is_dir() else place: File(content=path.read_bytes(), mode=0o600)
-        for place, root in uploads.items()
-        for path in (root.rglob("*") if root.is_dir() else [root])
-        if path.is_file()
-    }
+    files = {place: File(content=path.read_bytes(), mode=0o600) for place, path in uploads.items()}
     if not files:
         yield
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,10 @@ import click
 # Flags whose values are files of whoever calls; several, with commas between, for the first four.
 _FILES = ("-f", "--filename", "-k", "--kustomize", "--from-file", "--from-env-file", "--patch-file", "--cert", "--key")
 _LISTS = _FILES[:4]
+_KUSTOMIZE = ("-k", "--kustomize")
+_MANIFEST_FLAGS = ("-f", "--filename")
+_MANIFESTS = (".json", ".yaml", ".yml")
+_RECURSIVE = ("-R", "--recursive", "--recursive=true")
 _GLUED = re.compile(r"(-[fk])=?(.+)")
 _FOLLOWING = "logs"  # where -f is no file
 # Of the flags that may stand before the command, those that have no value.
@@ -26,7 +30,7 @@ _LOCAL = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Shape: `uploads` by their place in the node; `reads`: whether it reads stdin."""
+    """Shape: `uploads`, files by their places in the node; `reads`: whether it reads stdin."""
 
     argv: tuple[str, ...]
     uploads: dict[str, Path]
@@ -45,19 +49,24 @@ def arranged(arguments: Sequence[str], directory: str) -> Call:
         raise click.UsageError(f"kubectl {verb} cannot run in a node: {_LOCAL[verb]}")
     uploads: dict[str, Path] = {}
 
-    def there(path: str) -> str:
+    recursive = any(argument in _RECURSIVE for argument in own)
+    places: list[str] = []
+
+    def there(flag: str, path: str) -> str:
         here = Path(path)
         if not path or path == "-" or not here.exists():
             return path
-        place = f"{directory}/{len(uploads)}/{here.resolve().name}"
-        uploads[place] = here
+        place = f"{directory}/{len(places)}/{here.resolve().name}"
+        places.append(place)
+        for each in _read_by(flag, here, recursive=recursive):
+            uploads[f"{place}/{each.relative_to(here)}" if each != here else place] = each
         return place
 
     def value(flag: str, text: str) -> str:
         if flag in _LISTS:
-            return ",".join(map(there, text.split(",")))
+            return ",".join(there(flag, path) for path in text.split(","))
         key, equals, path = text.rpartition("=") if flag == "--from-file" else ("", "", text)
-        return f"{key}{equals}{there(path)}"
+        return f"{key}{equals}{there(flag, path)}"
 
     files = () if verb == _FOLLOWING else _FILES
     argv: list[str] = []
@@ -75,6 +84,16 @@ def arranged(arguments: Sequence[str], directory: str) -> Call:
             argv.append(argument)
     reads = any(re.fullmatch(r"-|.*=-|-f-|--stdin(=true)?|-(i|it|ti)", argument) for argument in own) or verb == "attach"
     return Call((*argv, *arguments[end:]), uploads, reads)
+
+
+def _read_by(flag: str, here: Path, *, recursive: bool) -> Iterator[Path]:
+    """The files that kubectl would read for a path: all of a kustomization's; of a directory of manifests those that are called so; what is no directory, whatever it is."""
+    if not here.is_dir():
+        yield here
+        return
+    for each in here.rglob("*") if recursive or flag in _KUSTOMIZE else here.iterdir():
+        if each.is_file() and (each.suffix in _MANIFESTS or flag not in _MANIFEST_FLAGS):
+            yield each
 
 
 def _verb(arguments: Sequence[str]) -> str:

@@ -349,4 +349,7 @@ def show(error: Exception, settings: Settings) -> None:
 
 def run() -> None:
     """The entry point of the installed program."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order, so that each gets its own descriptor
+        if getattr(sys, name) is None:  # closed by whoever has started us
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 (for as long as the process lives)
     sys.exit(main(program=program_name(sys.argv[0])))

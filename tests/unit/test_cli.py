@@ -827,6 +827,44 @@ def test_a_signal_ends_a_create_with_nothing_left(
     assert "Traceback" not in err
 
 
+def test_a_program_ends_with_the_command_that_runs_it(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Engine would let it run on: another one finds it by a variable of its own."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    main(["create", "cluster", "--name", "demo"])
+    fake.node.programs["sleep"] = lambda *_: ProgramResult(hangs=True)
+    ended: list[Sequence[str]] = []
+
+    def end(_container: object, argv: Sequence[str], _stdin: bytes) -> ProgramResult:
+        ended.append(argv)
+        return ProgramResult()
+
+    fake.node.programs["sh"] = end
+    before = len(fake.requests_of("ExecStart"))
+    with started(fake, "exec", "--name", "demo", "sleep", "100") as process:
+        fake.wait_request("ExecStart", before + 1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=15)
+
+    marks = [each for request in fake.requests_of("ContainerExec") for each in request.json.get("Env") or () if "EXEC" in each]
+    assert process.returncode == 130
+    assert [argv[-1] for argv in ended] == marks
+    assert len(marks) == 1
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_without_stdin_stdout_or_stderr(fake: FakeEngine, home: Path, closed: str) -> None:
+    """As of a daemon: all is done that is asked for."""
+    for command in (f"create cluster --name demo {closed}", f"kubectl --name demo get ns {closed}", f"delete cluster --name demo {closed}"):
+        line = f'exec "$0" -m kindasync {command}'
+        done = subprocess.run(
+            ["sh", "-c", line, sys.executable], env={**os.environ, "DOCKER_HOST": fake.url}, capture_output=True, check=False
+        )
+        assert b"Traceback" not in done.stderr
+        assert done.returncode == (126 if "kubectl" in command else 0)
+
+    assert fake.containers == {}
+
+
 def test_a_signal_at_the_very_end(fake: FakeEngine, home: Path) -> None:
     """Either there is a cluster, and the command has succeeded; or there is none, no kubeconfig entry neither, and it has not."""
     with started(fake, "create", "cluster", "--name", "demo", "--events", "json") as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "apply --filename=/d/0/app.yaml,/d/1/db.yaml",
             {"/d/0/app.yaml": "app.yaml", "/d/1/db.yaml": "db.yaml"},
         ),
-        ("apply -k overlay", "apply -k /d/0/overlay", {"/d/0/overlay": "overlay"}),
+        ("apply -k overlay", "apply -k /d/0/overlay", {"/d/0/overlay/kustomization.yaml": "overlay/kustomization.yaml"}),
         ("apply -f https://example.com/app.yaml -f -", "apply -f https://example.com/app.yaml -f -", {}),
         ("apply -f /kind/manifests/default-cni.yaml", "apply -f /kind/manifests/default-cni.yaml", {}),
         ("create configmap c --from-file=app.yaml", "create configmap c --from-file=/d/0/app.yaml", {"/d/0/app.yaml": "app.yaml"}),
@@ -52,6 +53,37 @@ def test_files_that_are_here_are_put_there(arguments: str, expected: str, upload
 
     assert " ".join(call.argv) == expected
     assert {place: str(path) for place, path in call.uploads.items()} == uploads
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ("apply -f tree", {"a.yaml", "b.json"}),
+        ("apply -R -f tree", {"a.yaml", "b.json", "below/c.yml"}),
+        ("create configmap c --from-file=tree", {"a.yaml", "b.json", "image.bin"}),
+        ("apply -k tree", {"a.yaml", "b.json", "image.bin", "below/c.yml", "below/image.bin"}),
+    ],
+)
+def test_of_a_directory_what_kubectl_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, names: set[str]) -> None:
+    """What else is in it may be large, or nobody's business."""
+    for name in ("a.yaml", "b.json", "image.bin", "below/c.yml", "below/image.bin"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+
+    call = arranged(arguments.split(), "/d")
+
+    assert {place.removeprefix("/d/0/tree/") for place in call.uploads} == names
+
+
+def test_what_a_pipe_gives(tmp_path: Path) -> None:
+    """As a shell makes of <(…)."""
+    os.mkfifo(tmp_path / "pipe")
+
+    call = arranged(["apply", "-f", str(tmp_path / "pipe")], "/d")
+
+    assert call.uploads == {"/d/0/pipe": tmp_path / "pipe"}
 
 
 @pytest.mark.parametrize(
