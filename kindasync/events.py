@@ -419,7 +419,7 @@ class Bus:
     """The events of one operation, in order, to any number of listeners.
 
     `emit` never waits: each listener has its own queue, in which an event of kind `Progress` is replaced by a newer one
-    of the same class, node and subject. Nothing else is dropped, but what a listener has not taken a second after the operation has ended.
+    of the same class, cluster, node and subject. Nothing else is dropped, but what a listener has not taken a second after the operation has ended.
     """
 
     def __init__(self, *, clock: Clock = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -470,7 +470,7 @@ class _Queue:
         self._closed = False
 
     def put(self, event: Event) -> None:
-        key: object = (type(event), event.node, event.subject) if isinstance(event, Progress) else object()
+        key: object = (type(event), event.cluster, event.node, event.subject) if isinstance(event, Progress) else object()
         self._pending.pop(key, None)
         self._pending[key] = event
         self._changed.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 RETRY_S = 0.1
 API_S = 60.0  # for an answer of an API server that may be restarting
 CONNECT_S = 5.0
+_ADMIN_REFUSED = re.compile(r'User "kubernetes-(super-)?admin" cannot')
 Answer = TypeVar("Answer")
 
 
@@ -39,6 +41,8 @@ def named(name: str) -> str:
 def passes(error: ApiRefused) -> bool:
     """Whether the same may be taken a moment later: the API server is starting, has too much to do, or someone else was faster."""
     if error.status == 422 and "failed to allocate" in error.why:  # of a Service: its addresses are not known yet after a start
+        return True
+    if error.status == 403 and _ADMIN_REFUSED.search(error.why):  # who may do all: the API server has not read yet who may do what
         return True
     return (error.status in (409, 429) or error.status >= 500) and error.reason != "AlreadyExists"
 

@@ -21,7 +21,7 @@ from kindasync.errors import ApiRefused, ApiUnreachable, ClusterError, KindUnkno
 
 FIELD_MANAGER = "kindasync"
 UNEXPLAINED = 3
-Manifest = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Manifest = str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 _FILES = (".yaml", ".yml", ".json")
 _DEFINITION = "CustomResourceDefinition"
 
@@ -34,8 +34,8 @@ def read(manifest: Manifest) -> list[Mapping[str, Any]]:
     """
     if isinstance(manifest, Path):
         paths = sorted(path for path in manifest.iterdir() if path.suffix in _FILES) if manifest.is_dir() else [manifest]
-        documents = [document for path in paths for document in _parsed(path.read_text(), str(path))]
-    elif isinstance(manifest, str):
+        documents = [document for path in paths for document in _parsed(path.read_bytes(), str(path))]
+    elif isinstance(manifest, str | bytes):
         documents = _parsed(manifest, "the manifest")
     else:
         documents = [manifest] if isinstance(manifest, Mapping) else [*manifest]
@@ -50,7 +50,7 @@ def read(manifest: Manifest) -> list[Mapping[str, Any]]:
     return objects
 
 
-def _parsed(text: str, source: str) -> list[Any]:
+def _parsed(text: str | bytes, source: str) -> list[Any]:
     try:
         return [document for document in go_yaml.load_all(text) if document is not None]
     except yaml.YAMLError as error:
@@ -151,6 +151,9 @@ class _Application:
             try:
                 return await self._api.resource(api_version, kind)
             except ApiRefused as error:
+                if _api.passes(error):
+                    await anyio.sleep(_api.RETRY_S)
+                    continue
                 if error.status != 404:
                     raise
                 unknown = KindUnknown(kind, api_version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -38,6 +39,10 @@ def parse(condition: str | Predicate) -> Condition:
     """Raises: ClusterError for what is no condition."""
     if not isinstance(condition, str):
         name = getattr(condition, "__name__", "")
+        if inspect.iscoroutinefunction(condition) or inspect.iscoroutinefunction(getattr(condition, "__call__", None)):  # noqa: B004
+            raise ClusterError(
+                f"{name or condition} is no predicate", why="it is async: its coroutine would count as yes", hint="give a plain function"
+            )
         return Condition(
             text=f"the predicate {name}" if name.isidentifier() else "the predicate", seen=lambda each: _denied(condition, each)
         )

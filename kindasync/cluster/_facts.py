@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import anyio
+
 from kindasync.cluster import _state
+from kindasync.cluster._names import REGISTRY_LABEL
 from kindasync.cluster._network import fixable_subnets
 from kindasync.cluster._owner import owner
 from kindasync.cluster._run import Run
@@ -16,10 +20,11 @@ from kindasync.cluster.plan import Existing, Facts
 from kindasync.docker import Connection
 from kindasync.docker._client_config import stored_proxies
 from kindasync.docker._hints import Refusal, refusal_of
-from kindasync.docker.containers import ContainerSpec, StrictBind, container_create, container_list
+from kindasync.docker.containers import Container, ContainerSpec, StrictBind, container_create, container_inspect, container_list
 from kindasync.docker.networks import Network
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import ApiError, NotFound
+from kindasync.errors import ApiError, NotFound, one_error
+from kindasync.node._spec import CLUSTER_LABEL
 from kindasync.proxy import proxies
 
 
@@ -51,11 +56,29 @@ async def plan_facts(
         subnets=fixable_subnets(network),
         network_subnets=tuple(subnet.subnet for subnet in network.subnets),
         taken_addresses=frozenset(addresses),
-        taken_ports=frozenset(port.host_port for container in containers for port in container.ports),
+        taken_ports=frozenset(
+            port.host_port for container in (*containers, *await _stopped(run.connection, containers)) for port in container.ports
+        ),
         host_ports=run.host_ports,
         env=proxies(os.environ, stored_proxies(run.connection.engine.url)),
         existing=existing,
     )
+
+
+async def _stopped(connection: Connection, containers: Iterable[Container]) -> list[Container]:
+    """Those of clusters that do not run, as they were made: they need their ports again, and the list has only such as are in force."""
+    found: list[Container] = []
+
+    async def look(container: Container) -> None:
+        with suppress(NotFound):
+            found.append(await container_inspect(connection, container.id))
+
+    with one_error():
+        async with anyio.create_task_group() as tasks:
+            for container in containers:
+                if container.state in ("created", "exited") and {CLUSTER_LABEL, REGISTRY_LABEL} & container.labels.keys():
+                    tasks.start_soon(look, container)
+    return found
 
 
 async def shares_files(connection: Connection, directory: Path) -> bool:

@@ -17,7 +17,7 @@ from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._channels import V4, V5, Channels, open_channels
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._pods import pod_of
-from kindasync.docker.execs import ExecResult, pieces
+from kindasync.docker.execs import ExecResult, check_argv, pieces
 from kindasync.errors import ApiUnreachable, ClusterError, ExecFailed, one_error
 from kindasync.transport._source import end
 
@@ -28,6 +28,7 @@ async def pod_exec(
     api: ClusterApi, reference: Reference, argv: Sequence[str], *, container: str, stdin: AsyncIterator[bytes] | bytes | None, check: bool
 ) -> ExecResult:
     """Run a program. See `Cluster.exec`."""
+    check_argv(argv)
     target = await pod_of(api, reference)
     options = {"container": container or target.container, "stdin": "true" if stdin is not None else "", "stdout": "true", "stderr": "true"}
     query = urlencode([*(("command", each) for each in argv), *((name, value) for name, value in options.items() if value)])

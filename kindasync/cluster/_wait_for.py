@@ -24,9 +24,14 @@ async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, 
     """Wait until objects meet a condition, and return them. See `Cluster.wait_for`."""
     resource: Resource | None = None
     objects: Objects | None = None
+    unseen = "no answer"
     try:
         with anyio.fail_after(timeout_s):
-            resource = await _resource(api, reference, condition)
+            resource = await api.find(reference.called)
+            if not resource:
+                unseen = KindUnknown(reference.called.name).what
+                resource = await _defined(api, reference, condition)
+                unseen = "no answer"
             async with aclosing(api.observe(resource.path(reference.namespace), selector=reference.query)) as states:
                 async for objects in states:
                     if condition.met_by(objects):
@@ -34,7 +39,7 @@ async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, 
             raise AssertionError("observing has no end")
     except TimeoutError as error:
         if objects is None:
-            last = api.last_failure if resource or api.last_failure else KindUnknown(reference.called.name).what
+            last = api.last_failure or unseen
         else:
             last = "; ".join(_states(condition, objects)) or ("it is not there" if reference.name else "none is there")
         late = NotReady(f"{condition.text} of {reference}", last, after_s=timeout_s)
@@ -43,11 +48,8 @@ async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, 
         raise late from error
 
 
-async def _resource(api: ClusterApi, reference: Reference, condition: Condition) -> Resource:
-    """Where the objects are, as soon as the API server serves their kind. Raises: KindUnknown for one whose objects are to be gone."""
-    found = await api.find(reference.called)
-    if found:
-        return found
+async def _defined(api: ClusterApi, reference: Reference, condition: Condition) -> Resource:
+    """Where the objects are, as soon as their kind is defined. Raises: KindUnknown for one whose objects are to be gone."""
     if condition.absent:
         raise KindUnknown(reference.called.name)
     async with aclosing(api.observe(DEFINITIONS)) as states:

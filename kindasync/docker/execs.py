@@ -70,6 +70,7 @@ async def container_exec(
     Raises: NotFound; Conflict if the container does not run; StreamFailed; ConnectionLost; what `stdin` raises.
     Cancellation: ends the waiting; the Engine has no way to stop an exec, and the program runs on.
     """
+    check_argv(argv)
     subject = f"container {container}"
     create = {
         "AttachStdin": stdin is not None or sizes is not None,
@@ -119,6 +120,12 @@ async def container_run(
         lines = [line for line in result.tail().splitlines() if "level=warning" not in line]  # containerd's, of the host's cgroups
         raise ExecFailed(container, argv, result.exit_code, "\n".join(lines))
     return result
+
+
+def check_argv(argv: Sequence[str]) -> None:
+    """Raises: TypeError for a text, of which each letter would be a word."""
+    if isinstance(argv, str | bytes):
+        raise TypeError(f'argv is a list of words, such as ["ls", "/"]; it is {argv!r}')
 
 
 @asynccontextmanager

@@ -61,6 +61,7 @@ def test_objects_are_taken_as_they_are() -> None:
     """One, several, or none of ours that we would change."""
     assert read(NAMESPACE) == [NAMESPACE]
     assert read([NAMESPACE, WIDGET]) == [NAMESPACE, WIDGET]
+    assert read(TEXT.encode()) == read(TEXT)
 
 
 def test_files_of_a_directory_go_by_their_names(tmp_path: Path) -> None:

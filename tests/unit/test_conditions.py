@@ -155,3 +155,13 @@ def test_what_keeps_an_object_that_is_deleted() -> None:
     metadata = {"name": "x", "deletionTimestamp": "2026-11-26T10:00:00Z", "finalizers": ["example.com/mine"]}
 
     assert parse("delete").seen({"metadata": metadata}) == "it is being deleted since 2026-11-26T10:00:00Z, and kept by example.com/mine"
+
+
+def test_an_async_predicate_is_refused() -> None:
+    """What it gives is a coroutine, which is neither yes nor no."""
+
+    async def ready(_: object) -> bool:
+        return False
+
+    with pytest.raises(ClusterError, match="ready is no predicate"):
+        parse(ready)  # type: ignore[arg-type]

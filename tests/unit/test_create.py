@@ -466,6 +466,16 @@ async def test_nodes_follow_a_network_that_was_made_anew(fake: FakeEngine) -> No
     assert all(ip_address(container.asked_address) in subnet for container in fake.containers.values())
 
 
+async def test_ports_of_stopped_nodes_are_taken(fake: FakeEngine, host_ports: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They need them again when they are started, and cannot be given others."""
+    monkeypatch.setenv("KINDASYNC_HOST_PORTS", f"{host_ports[0]}-{host_ports[0]}")
+    cluster = await create(fake)
+    await cluster.stop()
+
+    with pytest.raises(ClusterError, match="no host port is left"):
+        await Cluster.create("other", engine=fake.url)
+
+
 async def test_addresses_of_stopped_nodes_are_taken(fake: FakeEngine) -> None:
     """They need them again when they are started: whatever is derived from the name, it is not theirs."""
     first = await create(fake)

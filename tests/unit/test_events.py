@@ -281,6 +281,13 @@ async def test_iterating_waits_for_the_next_event() -> None:
     [
         ([preloaded(1), preloaded(2), preloaded(3)], [preloaded(3)]),
         ([preloaded(1), preloaded(1, node="m"), preloaded(2)], [preloaded(1, node="m"), preloaded(2)]),  # another node
+        (
+            [ImagePullProgress(cluster="a", subject="x", current=9), ImagePullProgress(cluster="b", subject="x", current=1)],
+            [
+                ImagePullProgress(cluster="a", subject="x", current=9),
+                ImagePullProgress(cluster="b", subject="x", current=1),
+            ],  # another cluster
+        ),
         ([preloaded(1), preloaded(1, subject="b.tar"), preloaded(2)], [preloaded(1, subject="b.tar"), preloaded(2)]),  # another subject
         (
             [preloaded(1), ImagePullProgress(node="n", subject="app.tar", current=9), preloaded(2)],
@@ -295,7 +302,7 @@ async def test_iterating_waits_for_the_next_event() -> None:
     ],
 )
 async def test_progress_is_coalesced_and_nothing_else(emissions: list[Event], delivered: list[Event]) -> None:
-    """Of what a listener has not got yet, only the newest progress of each class, node and subject is kept: the last one is never lost."""
+    """Of what a listener has not got yet, only the newest progress of each class, cluster, node and subject is kept: the last one is never lost."""
     channel = Bus(clock=lambda: 0.0, now=lambda: datetime.min.replace(tzinfo=UTC))
     stream = aiter(channel)
     for event in emissions:

@@ -152,6 +152,23 @@ async def test_an_api_server_that_is_away_for_a_moment(kubernetes: Kubernetes, a
     assert await waited(api, "pod/web", RUNNING) == ["web"]
 
 
+async def test_an_api_server_that_does_not_know_yet_who_may_do_what(kubernetes: Kubernetes, api: ClusterApi) -> None:
+    """After a start it refuses its administrator, too, for a moment."""
+    forbidden = 'forbidden: User "kubernetes-admin" cannot get path "/apis"'
+    kubernetes.refuses["GET /apis"] = [(403, forbidden)] * 2
+    kubernetes.put(pod())
+
+    assert await waited(api, "pod/web", "exists") == ["web"]
+
+
+async def test_a_deadline_before_any_answer(api: ClusterApi) -> None:
+    """Nothing is said of kinds."""
+    with pytest.raises(NotReady) as raised:
+        await waited(api, "pod/web", "exists", timeout_s=0)
+
+    assert raised.value.last_state == "no answer"
+
+
 async def test_a_selector_that_is_none_is_refused_at_once(kubernetes: Kubernetes, api: ClusterApi) -> None:
     """In the API server's words."""
     kubernetes.refuses[PODS] = [(400, "unable to parse requirement")]
