@@ -20,8 +20,8 @@ _MIRROR = "kubernetes.io/config.mirror"
 Pod = Mapping[str, Any]
 
 
-async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force: bool) -> None:
-    """Cordon a node, and evict its pods; those of DaemonSets, and static ones, end with the node.
+async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force: bool) -> bool:
+    """Cordon a node, and evict its pods; those of DaemonSets, and static ones, end with the node. Whether it was not cordoned before.
 
     `force`: pods that nobody makes again go, too, and those that cannot be evicted in time are told, and left to end with the node.
     Raises: ClusterError for pods that nobody makes again, before any is evicted; NotReady with those that are left after
@@ -34,7 +34,7 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
         raise ClusterError(
             f"node {node} has pods that nobody would make again", why=", ".join(lost), hint=f"delete them, or have them go: {FORCE}"
         )
-    async with _cordoned(api, node):
+    async with _cordoned(api, node) as was_open:
         run.emit(events.NodeCordoned, node=node)
         reasons: dict[str, str] = {}
         try:
@@ -49,26 +49,32 @@ async def drain(run: Run, api: ClusterApi, node: str, *, timeout_s: float, force
             run.emit(events.Warned, node=node, message=f"pods that could not be evicted end with the node: {left}")
         else:
             run.emit(events.NodeDrained, node=node, since=began)
+    return was_open
 
 
 @asynccontextmanager
-async def _cordoned(api: ClusterApi, node: str) -> AsyncIterator[None]:
-    """Have no more pods placed on a node. Where the body fails, or is cancelled, they can be placed again, if they could before."""
+async def _cordoned(api: ClusterApi, node: str) -> AsyncIterator[bool]:
+    """Have no more pods placed on a node. Where the body fails, or is cancelled, they can be placed again, if they could before: that is the value."""
     with deadline(api, f"the API server to say what node {node} is like"):
-        before = (await api.insist("GET", f"/api/v1/nodes/{node}")).get("spec") or {}
+        was_open = not ((await api.insist("GET", f"/api/v1/nodes/{node}")).get("spec") or {}).get("unschedulable")
     try:
         with deadline(api, f"the API server to cordon node {node}"):
             await _set_unschedulable(api, node, True)
-        yield
+        yield was_open
     except BaseException as error:
-        if not before.get("unschedulable"):
-            done = False
-            with anyio.move_on_after(UNCORDON_S, shield=True), suppress(ClusterError):
-                await _set_unschedulable(api, node, False)
-                done = True
-            if not done:
-                error.add_note(f"node {node} stays cordoned: kubectl uncordon {node}")
+        if was_open:
+            await uncordon(api, node, error)
         raise
+
+
+async def uncordon(api: ClusterApi, node: str, error: BaseException) -> None:
+    """Let pods be placed on a node again, as `error` keeps it from being removed; a note of that, if it cannot be."""
+    done = False
+    with anyio.move_on_after(UNCORDON_S, shield=True), suppress(ClusterError):
+        await _set_unschedulable(api, node, False)
+        done = True
+    if not done:
+        error.add_note(f"node {node} stays cordoned: kubectl uncordon {node}")
 
 
 async def _evict_all(run: Run, api: ClusterApi, node: str, reasons: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from kindasync.docker import Connection
 from kindasync.docker.archives import read_archive
 from kindasync.docker.containers import Container
 from kindasync.docker.system import system_info
-from kindasync.errors import NodeError, NotFound
+from kindasync.errors import ClusterError, NodeError, NotFound
 from kindasync.kubeconfig import for_cluster
 from kindasync.node._files import only_file
 from kindasync.node._kubeadm import ADMIN_CONF
@@ -48,7 +49,8 @@ async def get(connection: Connection, cluster: str) -> Found:
             return Found(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)
     path = private_dir(facts.engine_id, cluster) / _state.KUBECONFIG
     if not _says(path, kubeconfig):
-        _state.write_kubeconfig(path.parent, kubeconfig)
+        with suppress(ClusterError):  # it is a copy: who cannot keep it does without
+            _state.write_kubeconfig(path.parent, kubeconfig)
     return Found(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -17,7 +18,7 @@ from kindasync.cluster._run import Request, Run
 from kindasync.config import ClusterConfig, Role
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
-from kindasync.errors import ClusterError, ExecFailed, NotReady
+from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotReady
 from kindasync.events import Bus
 from kindasync.node import _etcd as etcd
 
@@ -25,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kindasync.cluster._api import ClusterApi
 
+BALANCED_S = 30.0
 LEAVE_ETCD_S = 30.0  # it refuses changes until members have been connected for 5 s
 _LEAVE_ETCD_AGAIN_S = 0.5
 Step = tuple[str, Callable[[], Awaitable[None]]]
@@ -37,7 +39,7 @@ async def remove_node(connection: Connection, bus: Bus, cluster: str, name: str,
     could not be evicted; StepFailed; EngineError.
     """
     from kindasync.cluster._api import ClusterApi, api_client, deadline
-    from kindasync.cluster._drain import drain
+    from kindasync.cluster._drain import drain, uncordon
 
     containers = await existing_members(connection, cluster)
     container = next((each for each in containers if each.name == name and is_node(each)), None)
@@ -66,14 +68,38 @@ async def remove_node(connection: Connection, bus: Bus, cluster: str, name: str,
         is_control_plane = (
             role_of(container) is Role.CONTROL_PLANE if container else "node-role.kubernetes.io/control-plane" in registered[name]
         )
+        was_open = False
         if container and container.state == "running" and name in registered and not (force and not timeout_s):  # then none is waited for
             with run.step(f"drain node {name}", node=name):
-                await drain(run, api, name, timeout_s=timeout_s, force=force)
+                was_open = await drain(run, api, name, timeout_s=timeout_s, force=force)
         if is_control_plane:
             await _warn_of_balancer(run, name, containers)
-        for step, act in withdrawal(run, api, name, container, others, is_control_plane=is_control_plane):
-            with run.step(step, node=name):
-                await act()
+        steps = withdrawal(run, api, name, container, others, is_control_plane=is_control_plane)
+        final = 2 if is_control_plane else 0  # before that, the node is still what it was
+        try:
+            await _take(run, name, steps[:final])
+        except BaseException as error:
+            if was_open:
+                await uncordon(api, name, error)
+            await _balance_again(run, name, error)
+            raise
+        await _take(run, name, steps[final:])
+
+
+async def _take(run: Run, node: str, steps: Sequence[Step]) -> None:
+    for what, act in steps:
+        with run.step(what, node=node):
+            await act()
+
+
+async def _balance_again(run: Run, node: str, error: BaseException) -> None:
+    """Have the balancer know a node that stays; a note of `error`, if it cannot."""
+    done = False
+    with anyio.move_on_after(BALANCED_S, shield=True), suppress(KindasyncError):
+        await rebalance(run)
+        done = True
+    if not done:
+        error.add_note(f"the balancer leaves out node {node}")
 
 
 async def _warn_of_balancer(run: Run, name: str, containers: Sequence[Container]) -> None:
@@ -133,7 +159,12 @@ async def _leave_etcd(run: Run, name: str, addresses: Sequence[str], others: Seq
                 except ExecFailed as error:
                     last = error
             await anyio.sleep(_LEAVE_ETCD_AGAIN_S)
-    raise NotReady(f"etcd to let its member on node {name} go", last.output_tail if last else "no answer", after_s=LEAVE_ETCD_S) from last
+    raise NotReady(
+        f"etcd to let its member on node {name} go",
+        last.output_tail if last else "no answer",
+        after_s=LEAVE_ETCD_S,
+        hint="it takes most members to agree: see that all other control planes run",
+    ) from last
 
 
 async def _remove_objects(api: ClusterApi, name: str) -> None:

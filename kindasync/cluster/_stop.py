@@ -138,9 +138,8 @@ async def _check_addresses(connection: Connection, cluster: str, nodes: Sequence
     if moved:
         raise ClusterError(
             f'nodes of cluster "{cluster}" came back with other addresses',
-            why="; ".join(moved) + ": their network was not made by kindasync, and its Engine fixes no addresses there",
-            hint="stop the cluster, free those addresses, and start it again; or delete and create it: with no network of that name "
-            "there, kindasync makes one in which addresses stay",
+            why="; ".join(moved) + ": the Engine was not asked to fix them, as the kind program made the nodes, or their network",
+            hint="stop the cluster, free those addresses, and start it again; or create it by kindasync, in a network that kindasync has made",
         )
     if repaired:
         bus.emit(Warned(cluster=cluster, message=f"nodes came back with other addresses, which their image repairs: {'; '.join(repaired)}"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -15,12 +15,16 @@ import anyio
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
 from kindasync.docker.execs import container_exec, container_output, container_run
-from kindasync.errors import KindasyncError
+from kindasync.errors import ApiError, ExecFailed, KindasyncError, NodeError
 
 CTR = ("ctr", "--namespace=k8s.io")
 CONTENT = "io.containerd.content.v1.content"  # where its store keeps content, below its root
 _ROOT = "/var/lib/containerd"
 CLEANUP_S = 30.0
+_MEANT = (
+    ("filtered out", "it has no image for the node's platform"),
+    ("no space left", "free disk space on the Engine's host"),
+)
 _LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
 
 # Imports an archive that lies unpacked in the current directory. Big layers do not go through containerd's API, which takes most of an
@@ -83,20 +87,36 @@ async def import_archive(connection: Connection, node: str, archive: AsyncIterat
     """Import an archive of images (docker or OCI layout, compressed or not), as it comes. What stays of the unpacked archive, and why; empty: nothing.
 
     Shape: `digests`: an image without a name gets one of its digest.
-    Raises: ExecFailed with containerd's words; ApiError for what is no archive; Conflict if the node does not run. What stays is a note then.
+    Raises: NodeError with containerd's words, also for what is no archive; Conflict if the node does not run. What stays is a note then.
     """
     containerd = await _containerd_of(connection, node)
     directory = f"{containerd.root}/kindasync-load-{token_hex(4)}"  # on the disk of its store
     await container_run(connection, node, ["mkdir", directory])
     try:
-        await put_archive(connection, node, directory, archive, timeout_s=math.inf)
-        argv = ["sh", "-c", IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
-        await container_run(connection, node, argv, working_dir=directory, timeout_s=math.inf)
+        with _explained(node):
+            await put_archive(connection, node, directory, archive, timeout_s=math.inf)
+            argv = ["sh", "-c", IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
+            await container_run(connection, node, argv, working_dir=directory, timeout_s=math.inf)
     except BaseException as error:
         if left := await _cleared(connection, node, directory):
             error.add_note(left)
         raise
     return await _cleared(connection, node, directory)
+
+
+@contextmanager
+def _explained(node: str) -> Iterator[None]:
+    """The error of an import without our script: containerd's last word, or the Engine's, and what to do about it."""
+    try:
+        yield
+    except (ExecFailed, ApiError) as error:
+        if isinstance(error, ApiError) and "EOF" not in error.message.upper():
+            raise
+        why = error.message if isinstance(error, ApiError) else error.output_tail.rpartition("\n")[2].removeprefix("ctr: ") or error.why
+        hint = next(
+            (hint for fragment, hint in _MEANT if fragment in why), "see that it is whole, and made by docker save, or an OCI layout"
+        )
+        raise NodeError(f"containerd in node {node} does not take the archive", why=why, hint=hint) from error
 
 
 async def _cleared(connection: Connection, node: str, directory: str) -> str:

@@ -80,7 +80,7 @@ async def disconnected(node_id: str, connect: Connect, settle: Settle | None) ->
     if not container.has_fixed_address:
         raise NodeError(
             f"node {container.name} cannot be disconnected",
-            why="it would not get its address back: its network was not made by kindasync, and its Engine fixes no addresses there",
+            why="it would not get its address back: the Engine was not asked to fix it, as the kind program made the node, or its network",
             hint="pause it, or kill it; or create the cluster in a network that kindasync makes",
         )
     async with connect() as connection:

@@ -258,7 +258,8 @@ async def test_a_node_that_fails_is_no_reason_for_others_to(fake: FakeEngine, co
     with pytest.raises(StepFailed) as raised:
         await (await demo(fake)).load_image("app:1")
 
-    assert "no space left on device" in raised.value.evidence
+    assert raised.value.why == "no space left on device"
+    assert "free disk space" in raised.value.hint
     assert WORKER in str(raised.value.failures)
     assert list(containerds.imported) == [NODE]
 

@@ -242,6 +242,22 @@ async def test_a_control_plane_leaves_balancer_and_etcd_before_its_container_goe
     assert [line.split()[1] for line in config.splitlines() if line.startswith("  server ")] == [SECOND, THIRD]
 
 
+async def test_a_control_plane_that_etcd_keeps_is_what_it_was(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The balancer knows it, and it takes pods."""
+    monkeypatch.setattr(_remove, "LEAVE_ETCD_S", 0.1)
+    cluster = await create(fake, 3, 0)
+    fake.node.programs["curl"] = Etcd({"1": FIRST, "2": SECOND, "3": THIRD}, refuses=1000)
+
+    with pytest.raises(NotReady, match="etcd to let its member") as raised:
+        await cluster.remove_node(SECOND)
+
+    assert "all other control planes run" in raised.value.hint
+    config = fake.containers[BALANCER].files["/kind/haproxy.cfg"].decode()
+    assert [line.split()[1] for line in config.splitlines() if line.startswith("  server ")] == [FIRST, SECOND, THIRD]
+    assert fake.api_requests(BALANCER).count(f"PATCH /api/v1/nodes/{SECOND}") == 2
+    assert SECOND in fake.containers
+
+
 async def test_a_dead_control_plane_leaves_etcd_all_the_same(fake: FakeEngine) -> None:
     """The others remove it."""
     cluster = await create(fake, 3, 0)
