@@ -31,7 +31,7 @@ _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @click.command("exec", context_settings=_PASSED_ON)
 @_options.name
-@click.option("--node", "node_name", help="The node. [default: the first control plane]")
+@click.option("--node", "node_name", help="The node. [default: the first control plane that runs]")
 @click.option("-i", "--interactive", is_flag=True, help="Give the program what comes on stdin.")
 @click.option("-t", "--tty", is_flag=True, help="Give the program this terminal.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -62,7 +62,7 @@ def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kubectl(name: str, arguments: tuple[str, ...]) -> int:
-    """Run kubectl in the first control plane, as the cluster's administrator: no kubectl is needed on this machine.
+    """Run kubectl in the first control plane that runs, as the cluster's administrator: no kubectl is needed on this machine.
 
     Files that -f, -k and the like name are put into the node for it.
 
@@ -90,16 +90,23 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> int:
 
 
 async def _node(cluster: str, name: str | None) -> Node:
+    """The node of that name, else the first control plane that runs."""
     from kindasync.cluster import Cluster
+    from kindasync.cluster._lookup import members
     from kindasync.config import Role
 
-    nodes = (await Cluster.get(cluster)).nodes
-    for node in nodes:
-        if node.name == name or (not name and node.role is Role.CONTROL_PLANE):
+    found = await Cluster.get(cluster)
+    meant = [node for node in found.nodes if node.name == name or (not name and node.role is Role.CONTROL_PLANE)]
+    if not meant:
+        names = ", ".join(node.name for node in found.nodes)
+        raise ClusterError(f'cluster "{cluster}" has no node {name}', why=f"its nodes are {names}", hint="name one of those")
+    async with found.engine.connect() as connection:
+        states = {each.id: each.state for each in await members(connection, cluster)}
+    for node in meant:
+        if states.get(node.id) == "running":
             return node
-    raise ClusterError(
-        f'cluster "{cluster}" has no node {name}', why=f"its nodes are {', '.join(node.name for node in nodes)}", hint="name one of those"
-    )
+    why = ", ".join(f"the container {node.name} is {states.get(node.id, 'gone')}" for node in meant)
+    raise ClusterError("no node runs in which to do it", why=why, hint=f"kindasync start --name {cluster}")
 
 
 async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | None = None, reads: bool, has_terminal: bool) -> int:

@@ -22,7 +22,7 @@ from kindasync.cli._timeline import timeline_of
 from kindasync.cli._timings import rows
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
     from rich.text import Text
 
     from kindasync.cli._main import Settings
@@ -220,7 +220,8 @@ class _Live:
             if row.ended_s is None and of in (None, row.cluster):
                 self._rows[name] = replace(row, ended_s=now)
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
@@ -230,7 +231,6 @@ class _Live:
         table.add_column(justify="right", no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         elapsed = self._clock() - self._began
-        table.add_row("", Text(self._title, style="bold"), f"{elapsed:.0f} s", "")
         for name, row in list(self._rows.items()):  # events come in another thread
             runs = row.ended_s is None
             table.add_row(
@@ -239,7 +239,7 @@ class _Live:
                 f"{(elapsed if row.ended_s is None else row.ended_s) - row.began_s:.1f} s",
                 _plain(row.text, style="dim" if runs else ""),
             )
-        return table
+        return Group(Text.assemble((self._title, "bold"), f"  {elapsed:.0f} s"), table)
 
 
 def _plain(text: str, *, style: str) -> Text:

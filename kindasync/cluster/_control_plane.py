@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any
@@ -28,7 +29,9 @@ from kindasync.node import _kubeadm as kubeadm
 
 API_UP_S = 180.0
 EVIDENCE_S = 5.0
-KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=20", "--no-pager", "--output=cat")
+KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=200", "--no-pager", "--output=cat")
+TOLD_LINES = 20
+_ERROR = re.compile(r"[EF]\d{4} |panic: |Error: ")  # klog's, Go's and cobra's
 _BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"  # made when all ClusterRoles are
 # The API server makes it, too, a second after it answers. A kubelet whose Node is there tells of its static pods at once, is refused
 # without it, and does not come back to some of them for 10 s.
@@ -109,8 +112,15 @@ async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
             if isinstance(failure, NotReady):
                 with anyio.move_on_after(EVIDENCE_S), suppress(KindasyncError):
                     result = await container_exec(run.connection, container.id, KUBELET_LOG)
-                    failure.add_evidence(result.tail())
+                    failure.add_evidence(telling(result.text))
         raise
+
+
+def telling(log: str) -> str:
+    """The lines of a log that say what is wrong, the last of them, each once; if there are none, its last ones."""
+    lines = log.strip().splitlines()
+    errors = dict.fromkeys(line for line in lines if _ERROR.match(line))
+    return "\n".join([*(errors or lines)][-TOLD_LINES:])
 
 
 async def _run_kubeadm(run: Run, first: Provisioned, argv: list[str]) -> None:

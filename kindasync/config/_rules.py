@@ -14,6 +14,22 @@ from kindasync.errors import Problem
 
 NAME = re.compile(r"[a-z0-9.-]+")
 POSSIBLE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")  # of a cluster that is there: an Engine takes no other for a container's
+_LABEL_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL = re.compile(rf"(?:(?=.{{1,253}}/)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*/)?{_LABEL_NAME}")
+_OF_KUBERNETES = re.compile(r"(?:^|\.)(?:kubernetes|k8s)\.io$")
+_OF_KUBELETS = re.compile(r"(?:^|\.)(?:kubelet|node)\.kubernetes\.io$")
+_KUBELET_LABELS = (
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "beta.kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+)
 _BEGINS_HOST_NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9][a-z0-9-]*")
 HOST_NAME_LENGTH = 63
 
@@ -73,8 +89,22 @@ def _node_problems(node: NodeConfig, path: str) -> Iterator[Problem]:
         for name, value in (("hostPath", mount.host_path), ("containerPath", mount.container_path)):
             if ":" in value:
                 yield Problem(path=f"{below}.{name}", message=f'"{value}" has a colon, which Engines take for the end of a path')
+    for label in node.labels:
+        yield from _label_problems(label, f"{path}.labels.{label}")
     for index, mapping in enumerate(node.extra_port_mappings):
         yield from _port_problems(mapping, f"{path}.extraPortMappings[{index}]")
+
+
+def _label_problems(label: str, path: str) -> Iterator[Problem]:
+    """What no Node can have, or its kubelet would not begin with.
+
+    Source: kubernetes.io, "Labels and Selectors", and "Well-Known Labels"; --node-labels of the kubelet.
+    """
+    prefix, slash, _ = label.rpartition("/")
+    if not _LABEL.fullmatch(label):
+        yield Problem(path=path, message="is no label: up to 63 letters, digits, '-', '_' and '.', perhaps after a DNS name and '/'")
+    elif slash and _OF_KUBERNETES.search(prefix) and not _OF_KUBELETS.search(prefix) and label not in _KUBELET_LABELS:
+        yield Problem(path=path, message=f"a kubelet may not give itself labels of {prefix}")
 
 
 def _port_problems(mapping: PortMapping, path: str) -> Iterator[Problem]:

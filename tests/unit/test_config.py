@@ -431,6 +431,29 @@ def mapping(**fields: object) -> dict[str, object]:
         ({"networking": {"apiServerAddress": "::1"}}, []),
         ({"networking": {"apiServerAddress": "localhost"}}, ["networking.apiServerAddress"]),
         ({"networking": {"dnsSearch": ["a.example", "b"]}}, []),
+        (
+            {
+                "nodes": [
+                    {
+                        "labels": {
+                            "ingress-ready": "true",
+                            "example.com/a_b": "",
+                            "topology.kubernetes.io/zone": "a",
+                            "node.kubernetes.io/x": "1",
+                        }
+                    }
+                ]
+            },
+            [],
+        ),
+        (
+            {"nodes": [{"labels": {"a b": "c", "x" * 64: "", "Example.com/a": "", "a/": ""}}]},
+            [f"nodes[0].labels.{label}" for label in ("a b", "x" * 64, "Example.com/a", "a/")],
+        ),
+        (
+            {"nodes": [{"labels": {"node-role.kubernetes.io/x": "", "k8s.io/a": "", "a.k8s.io/b": ""}}]},
+            [f"nodes[0].labels.{label}" for label in ("node-role.kubernetes.io/x", "k8s.io/a", "a.k8s.io/b")],
+        ),
         ({"networking": {"dnsSearch": ["a b", "", "c\nnameserver 192.0.2.1"]}}, [f"networking.dnsSearch[{index}]" for index in range(3)]),
     ],
 )

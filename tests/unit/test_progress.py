@@ -205,7 +205,7 @@ def test_a_failure_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
 
     output = terminal.getvalue()
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
-    assert [line.split(" ", 1)[0] for line in screen(output)] == ["", "✗", ""]
+    assert [line.split(" ", 1)[0] for line in screen(output)] == ["Creating", "✗", ""]
 
 
 def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kindasync import Cluster, NotReady
 from kindasync import events as told
 from kindasync.cluster import _control_plane, _provision
-from kindasync.cluster._control_plane import KUBELET_LOG
+from kindasync.cluster._control_plane import KUBELET_LOG, telling
 from kindasync.errors import StepFailed
 from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
 from tests.unit.leftovers import nothing_left
@@ -178,6 +178,23 @@ async def test_a_wait_for_readiness_that_expires_shows_the_kubelets_last_lines(f
     assert [tuple(argv) for argv in asked] == [KUBELET_LOG]
     assert raised.value.evidence.splitlines() == [f"line {number}" for number in range(10, 30)]
     assert "  seen: line 10\n" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (
+            "I1127 a\npanic: unrecognized feature gate: X\ngoroutine 1\n" * 9 + "kubelet.service: restart 9\n",
+            "panic: unrecognized feature gate: X",
+        ),
+        ("E1127 a\nI1127 b\nE1127 c\n", "E1127 a\nE1127 c"),
+        ("a\nb\n", "a\nb"),
+        ("", ""),
+    ],
+)
+def test_of_a_log_its_errors_are_shown(log: str, told: str) -> None:
+    """Each once; of one without, its end."""
+    assert telling(log) == told
 
 
 async def test_a_secret_that_the_kubelet_printed_is_withheld(fake: FakeEngine, home: Path) -> None:
