@@ -55,7 +55,9 @@ def _command(name: str, argument: Callable[[Any], Any], callback: Callable[..., 
 
 
 _images = click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-_archives = click.argument("archives", metavar="ARCHIVE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+_archives = click.argument(
+    "archives", metavar="ARCHIVE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 load_image = _command("image", _images, _load_image)
 load_archive = _command("archive", _archives, _load_archive)
 load_docker_image = _command("docker-image", _images, _load_image)

@@ -81,11 +81,20 @@ create_wait = click.option(
     "--wait",
     "wait_s",
     type=Duration(),
-    help="How long to wait until the cluster is ready; 0s: not at all. Wins over the configuration's. [default: 2m]",
+    help="How long to wait, once the API server answers, until the cluster is ready; 0s: not at all. Wins over the configuration's. [default: 2m]",
 )
+
+
+class _OptionalPath(click.Path):
+    """A path; empty means none, as for the kind program."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx) if str(value) else None
+
+
 kubeconfig = click.option(
     "--kubeconfig",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_OptionalPath(path_type=Path, dir_okay=False),
     help="The kubeconfig to change, instead of $KUBECONFIG or ~/.kube/config.",
 )
 wait = click.option(

@@ -517,7 +517,7 @@ class Cluster:
 
         Shape: objects of core/v1 ("type", "reason", "message", "involvedObject", …): those of the last hour, oldest first, then each
         that is new or has happened again, without end. `namespace` None: of all.
-        Cancellation, or closing the iterator: ends the watch.
+        Cancellation, or closing the iterator: ends the watch. Who breaks off closes it by `contextlib.aclosing(cluster.events())`.
         """
         from kindasync.cluster._kubernetes_events import kubernetes_events
 
@@ -821,7 +821,7 @@ def _at_once(facts: EngineFacts) -> int:
 
 
 @asynccontextmanager
-async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
+async def _operation(engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[tuple[Connection, Bus]]:
     """The connection and the bus of one public operation. Errors leave it as one error."""
     with one_error():
         async with delivering(Bus(), on_event) as bus, AsyncExitStack() as stack:
@@ -834,7 +834,7 @@ async def _operation(engine: Engine | str | None, on_event: Callback | Bus | Non
 
 
 @asynccontextmanager
-async def _operation_on(name: str, engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[Any]:
+async def _operation_on(name: str, engine: Engine | str | None, on_event: Callback | Bus | None) -> AsyncIterator[tuple[Connection, Bus]]:
     """As `_operation`, of one that has to be there. Raises: ClusterNotFound for what is no name."""
     _check_name(name, ClusterNotFound)
     async with _operation(engine, on_event) as both:

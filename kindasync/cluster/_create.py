@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +21,7 @@ from kindasync.cluster._claim import already_exists, start_balancer, start_node
 from kindasync.cluster._delete import forget, kubeconfig_dirs, remove_run
 from kindasync.cluster._doctor import diagnose
 from kindasync.cluster._facts import plan_facts, private_dir, shares_files
+from kindasync.cluster._get import Found
 from kindasync.cluster._images import node_image
 from kindasync.cluster._join import join_node
 from kindasync.cluster._limits import beyond_host
@@ -48,16 +49,7 @@ _OF_KIND_ALONE = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
-    """A cluster that was created."""
-
-    kubeconfig: Mapping[str, Any]
-    kubeconfig_path: Path
-    containers: tuple[Container, ...]
-
-
-async def create(connection: Connection, request: Request, bus: Bus) -> Created:
+async def create(connection: Connection, request: Request, bus: Bus) -> Found:
     """Create a cluster.
 
     Raises: AlreadyExists; ImageUnusable; StepFailed with the failures of nodes; NotReady; EngineError. Then, and when
@@ -77,7 +69,7 @@ async def create(connection: Connection, request: Request, bus: Bus) -> Created:
         raise
 
 
-async def _create(run: Run, undo: _Undo) -> Created:
+async def _create(run: Run, undo: _Undo) -> Found:
     with one_error():
         with run.step("claim the name"):
             if await members(run.connection, run.cluster):
@@ -105,7 +97,7 @@ async def _create(run: Run, undo: _Undo) -> Created:
         await put_marks(run.connection, run.cluster, containers, Mark.FINISHED)
     if run.request.wait_s > 0:
         run.emit(events.ClusterReady, since=0.0)
-    return Created(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)
+    return Found(kubeconfig=kubeconfig, kubeconfig_path=path, containers=containers)
 
 
 async def _assemble(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,8 @@ async def load_images(connection: Connection, bus: Bus, cluster: str, references
     containers = await chosen(connection, cluster, nodes)
     images = await known(connection, references)
     facts = await system_info(connection)
+    for warning in misgivings(images, facts.architecture):
+        bus.emit(Warned(cluster=cluster, message=warning))
     named = all(is_named(reference, image) for reference, image in images.items())
     load = Load(connection=connection, bus=bus, cluster=cluster, subject=", ".join(references), images=tuple(references), digests=not named)
     failures = Failures(load)
@@ -109,6 +111,15 @@ async def load_images(connection: Connection, bus: Bus, cluster: str, references
         export = image_get(connection, tuple(references), platform=f"linux/{facts.architecture}")
         await spread(load, export, lacking, failures)
     failures.end()
+
+
+def misgivings(images: Mapping[str, Image], architecture: str) -> Iterator[str]:
+    """What may surprise pods that ask for an image, although it is loaded."""
+    for reference, image in images.items():
+        if image.architecture not in ("", architecture):
+            yield f"{reference} is for {image.architecture}, and the nodes are {architecture}"
+        if "@" in reference:
+            yield f"pods cannot ask for {reference}: an image has no such digest outside a registry; load it by a tag"
 
 
 async def load_archive(connection: Connection, bus: Bus, cluster: str, archive: Path, nodes: Sequence[str] | None) -> None:

@@ -71,7 +71,7 @@ def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
     raise NodeError(
         "the cluster's API server is not published on any port",
         why=", ".join(f"{container.name} is {container.state}" for container in containers),
-        hint="start its nodes",
+        hint="kindasync start starts its nodes",
     )
 
 

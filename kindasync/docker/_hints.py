@@ -28,6 +28,9 @@ class Refusal(Enum):
     LIMIT_REFUSED = auto()
     NO_PRIVILEGE = auto()
     NO_PROTOCOL = auto()
+    NOT_SHARED = auto()
+    NO_SUCH_ADDRESS = auto()
+    MOUNTED_TWICE = auto()
     NO_COMMAND = auto()
     UNAUTHORIZED = auto()
 
@@ -110,6 +113,17 @@ _TABLE = (
         ("protocol not supported",),
         "the kernel of the Engine's host has no SCTP: load it there (modprobe sctp), or map a TCP or UDP port",
     ),
+    _Row(
+        Refusal.NOT_SHARED,
+        ("not a shared or slave mount", "not a shared mount"),
+        "make it one on the Engine's host (mount --make-rshared, of the mount that has the path), or leave out the mount's propagation",
+    ),
+    _Row(
+        Refusal.NO_SUCH_ADDRESS,
+        ("cannot assign requested address",),
+        "the Engine's host has no such address: name one that it has (apiServerAddress, listenAddress)",
+    ),
+    _Row(Refusal.MOUNTED_TWICE, ("duplicate mount point",), "two mounts have one path in the node: leave out one of them"),
     _Row(Refusal.NO_COMMAND, ("no command specified", "no command or entrypoint provided")),
     _Row(
         Refusal.UNAUTHORIZED,

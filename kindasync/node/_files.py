@@ -16,7 +16,7 @@ _RECORD_BYTES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file to be put into a node, owned by root."""
+    """A file to be put into a node, owned by root. Shape: `content` in bytes; `mode` its permissions, such as 0o600."""
 
     content: bytes
     mode: int = 0o644

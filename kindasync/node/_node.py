@@ -138,7 +138,8 @@ class Node:
     def logs(self, *, tail: str = "all", follow: Literal[True]) -> AsyncGenerator[str, None]: ...
 
     def logs(self, *, tail: str = "all", follow: bool = False) -> Coroutine[Any, Any, str] | AsyncGenerator[str, None]:
-        """What the node has printed to its console: `await node.logs()`. With `follow`: `async for line in node.logs(follow=True)`, until the node ends.
+        """What the node has printed to its console: `await node.logs()`. With `follow`: `async for line in node.logs(follow=True)`, until the node ends;
+        who breaks off closes it by `contextlib.aclosing(node.logs(follow=True))`.
 
         Shape: `tail` the number of its last lines, "all" for all. Raises: NotFound; EngineError.
         """

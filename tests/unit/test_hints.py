@@ -89,6 +89,11 @@ MESSAGES = {
     Refusal.NO_PROTOCOL: [
         "driver failed programming external connectivity on endpoint demo (b6df212e): Error starting userland proxy: protocol not supported",
     ],
+    Refusal.NOT_SHARED: ["path /srv/data is mounted on / but it is not a shared or slave mount"],
+    Refusal.NO_SUCH_ADDRESS: [
+        "driver failed programming external connectivity on endpoint demo (b6df212e): Error starting userland proxy: listen tcp4 203.0.113.9:6443: bind: cannot assign requested address",
+    ],
+    Refusal.MOUNTED_TWICE: ["Duplicate mount point: /a"],
     Refusal.NO_COMMAND: [
         "No command specified",  # 20.10 to 27
         "no command specified",  # 28, 29

@@ -12,7 +12,7 @@ import pytest
 from kindasync import Cluster, ClusterNotFound
 from kindasync import events as told
 from kindasync.cli._main import main
-from kindasync.cluster._load import Held, names_to_give, normalised
+from kindasync.cluster._load import Held, misgivings, names_to_give, normalised
 from kindasync.cluster._loaded import complete
 from kindasync.docker import Engine
 from kindasync.docker.containers import container_stop
@@ -320,6 +320,17 @@ async def test_what_stays_of_an_archive_is_told(fake: FakeEngine, containerds: C
     assert "device or resource busy" in warned.message
     (failure,) = raised.value.failures
     assert f"stays in node {WORKER}" in "".join(failure.__notes__)
+
+
+def test_what_may_surprise_pods() -> None:
+    """Another platform, and a digest, which an image has in a registry only."""
+    here, other = (Image(id="sha256:1", tags=(), digests=(), labels={}, architecture=each) for each in ("amd64", "arm64"))
+
+    assert [*misgivings({"app:1": here}, "amd64")] == []
+    (platform,) = misgivings({"app:1": other}, "amd64")
+    assert platform == "app:1 is for arm64, and the nodes are amd64"
+    (digest,) = misgivings({"app@sha256:2": here}, "amd64")
+    assert digest.startswith("pods cannot ask for app@sha256:2")
 
 
 async def test_a_file_that_is_not_there(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
