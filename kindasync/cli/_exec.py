@@ -31,7 +31,7 @@ _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @click.command("exec", context_settings=_PASSED_ON)
 @_options.name
-@click.option("--node", "node_name", help="The node. [default: the first control plane that runs]")
+@click.option("--node", "node_name", shell_complete=_options.complete_node, help="The node. [default: the first control plane that runs]")
 @click.option("-i", "--interactive", is_flag=True, help="Give the program what comes on stdin.")
 @click.option("-t", "--tty", is_flag=True, help="Give the program this terminal.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -55,6 +55,7 @@ def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool,
 @click.command("kubectl", context_settings=_PASSED_ON)
 @click.option(
     "--name",
+    shell_complete=_options.complete_cluster,
     envvar="KIND_CLUSTER_NAME",
     default=DEFAULT_NAME,
     show_default=True,

@@ -12,7 +12,9 @@ from kindasync.cli import _options
 from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
 
-_nodes = click.option("--nodes", multiple=True, help="Names of nodes, separated by commas, instead of all.")
+_nodes = click.option(
+    "--nodes", multiple=True, shell_complete=_options.complete_nodes, help="Names of nodes, separated by commas, instead of all."
+)
 
 
 def _load_image(progress: Progress, images: tuple[str, ...], name: str, nodes: tuple[str, ...]) -> None:

@@ -61,6 +61,12 @@ def complete_node(context: click.Context, _: click.Parameter, incomplete: str) -
     return _found(names, incomplete)
 
 
+def complete_nodes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """As `complete_node`, the last of several with commas between."""
+    others, comma, last = incomplete.rpartition(",")
+    return [f"{others}{comma}{each}" for each in complete_node(context, parameter, last)]
+
+
 name = click.option(
     "-n",
     "--name",

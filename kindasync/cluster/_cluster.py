@@ -104,7 +104,7 @@ class Cluster:
                 created = await create(connection, request, bus)
         except BaseException as error:
             if created and not request.retain:  # cancelled by the last event, or its listener failed: whoever gets an error has no cluster
-                await take_back(error, request.cluster, connection.engine)
+                await take_back(error, request.cluster, connection.engine, on_event)
             raise
         return cls._of(connection.engine, request.cluster, created.kubeconfig, created.kubeconfig_path, created.containers)
 
@@ -174,7 +174,7 @@ class Cluster:
                     await carried_through(partial(share, connection, facts, ready, few=False))
         except BaseException as error:
             if not retain:
-                await _take_all_back(error, [each for each in results.values() if isinstance(each, Cluster)])
+                await _take_all_back(error, [each for each in results.values() if isinstance(each, Cluster)], on_event)
             raise
         return [results[index] for index in range(len(requests))]
 
@@ -202,7 +202,7 @@ class Cluster:
                 found = await _pool.thaw(connection, bus, taken, wait_s=wait_s)
         except BaseException as error:
             if taken:
-                await take_back(error, cluster_of(taken), connection.engine)
+                await take_back(error, cluster_of(taken), connection.engine, on_event)
             raise
         return cls._of(connection.engine, cluster_of(taken), found.kubeconfig, found.kubeconfig_path, found.containers)
 
@@ -238,7 +238,7 @@ class Cluster:
                 try:
                     await _pool.park(connection, bus, pool, cluster.name, cluster.kubeconfig, wait_s=request.wait_s or DEFAULT_WAIT_S)
                 except BaseException as error:
-                    await take_back(error, cluster.name, cluster.engine)
+                    await take_back(error, cluster.name, cluster.engine, on_event)
                     raise
                 parked.append(cluster.name)
 
@@ -779,13 +779,14 @@ async def export_logs(
         await _logs.export_logs(connection, bus, name, Path(directory))
 
 
-async def take_back(error: BaseException, name: str, engine: Engine) -> None:
-    """Delete a cluster because of `error`, whoever cancels, in at most TAKE_BACK_S; what stays becomes a note of it."""
+async def take_back(error: BaseException, name: str, engine: Engine, on_event: Callback | Bus | None = None) -> None:
+    """Delete a cluster because of `error`, whoever cancels, in at most TAKE_BACK_S; what stays becomes a note of it. It is told, unless the listener may have failed."""
+    listener = None if isinstance(error, Exception) else on_event
 
     async def work() -> None:
         with anyio.move_on_after(TAKE_BACK_S) as scope:
             try:
-                await delete(name, engine=engine)
+                await delete(name, engine=engine, on_event=listener)
             except KindasyncError as failure:
                 error.add_note(f"left behind: {failure}")
         if scope.cancelled_caught:
@@ -794,13 +795,13 @@ async def take_back(error: BaseException, name: str, engine: Engine) -> None:
     await carried_through(work)
 
 
-async def _take_all_back(error: BaseException, clusters: Sequence[Cluster]) -> None:
+async def _take_all_back(error: BaseException, clusters: Sequence[Cluster], on_event: Callback | Bus | None) -> None:
     """As `take_back`, all at once."""
 
     async def work() -> None:
         async with anyio.create_task_group() as tasks:
             for cluster in clusters:
-                tasks.start_soon(take_back, error, cluster.name, cluster.engine)
+                tasks.start_soon(take_back, error, cluster.name, cluster.engine, on_event)
 
     await carried_through(work)
 

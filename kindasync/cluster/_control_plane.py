@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -12,6 +11,7 @@ import anyio
 from kindasync import events, go_yaml
 from kindasync.cluster._api import ClusterApi, api_client, deadline, named
 from kindasync.cluster._assembly import Assembly
+from kindasync.cluster._kubelet import last_words
 from kindasync.cluster._limits import capacity
 from kindasync.cluster._manifests import CNI, asking_at, manifests
 from kindasync.cluster._provision import LOOK, Provisioned, output_of, read_authority, run_program, start_program
@@ -21,17 +21,12 @@ from kindasync.cluster._run import Run
 from kindasync.cluster._snapshots import take_created
 from kindasync.cluster.plan import NodePlan, Plan
 from kindasync.docker.containers import Container
-from kindasync.docker.execs import container_exec
 from kindasync.docker.system import EngineFacts
-from kindasync.errors import KindasyncError, NotReady, leaves
+from kindasync.errors import NotReady, leaves
 from kindasync.kubeconfig import for_cluster
 from kindasync.node import _kubeadm as kubeadm
 
 API_UP_S = 180.0
-EVIDENCE_S = 5.0
-KUBELET_LOG = ("journalctl", "--unit=kubelet", "--lines=200", "--no-pager", "--output=cat")
-TOLD_LINES = 20
-_ERROR = re.compile(r"[EF]\d{4} |panic: |Error: ")  # klog's, Go's and cobra's
 _BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"  # made when all ClusterRoles are
 # The API server makes it, too, a second after it answers. A kubelet whose Node is there tells of its static pods at once, is refused
 # without it, and does not come back to some of them for 10 s.
@@ -109,18 +104,9 @@ async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
         yield
     except Exception as error:
         for failure in leaves(error):
-            if isinstance(failure, NotReady):
-                with anyio.move_on_after(EVIDENCE_S), suppress(KindasyncError):
-                    result = await container_exec(run.connection, container.id, KUBELET_LOG)
-                    failure.add_evidence(telling(result.text))
+            if isinstance(failure, NotReady) and (words := await last_words(run.connection, container)):
+                failure.add_evidence(words)
         raise
-
-
-def telling(log: str) -> str:
-    """The lines of a log that say what is wrong, the last of them, each once; if there are none, its last ones."""
-    lines = log.strip().splitlines()
-    errors = dict.fromkeys(line for line in lines if _ERROR.match(line))
-    return "\n".join([*(errors or lines)][-TOLD_LINES:])
 
 
 async def _run_kubeadm(run: Run, first: Provisioned, argv: list[str]) -> None:

@@ -17,6 +17,7 @@ import anyio
 from kindasync import events, go_yaml
 from kindasync.cluster._assembly import Assembly, Authority
 from kindasync.cluster._kept import kept_files
+from kindasync.cluster._kubelet import last_words
 from kindasync.cluster._limits import system_reserved
 from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
 from kindasync.cluster._run import Run
@@ -33,11 +34,12 @@ from kindasync.node import _cni as cni
 from kindasync.node import _kubeadm as kubeadm
 from kindasync.node._boot import signal_boot, wait_paused, wait_runtime
 from kindasync.node._console import Console
-from kindasync.node._contract import VERSION_FILE, Contract
+from kindasync.node._contract import KUBELET_FAILED, VERSION_FILE, Contract
 from kindasync.node._files import File, Link, only_file, tar_of
 from kindasync.versions import KubernetesVersion
 
 NEEDED_BYTES = 256 << 20
+KUBELET_FAILURES = 10  # within one create
 KUBEADM_S = 240.0  # longer than its own waits
 LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -u kubelet"
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
@@ -61,7 +63,7 @@ class Provisioned:
 
 @asynccontextmanager
 async def living(run: Run, container: Container) -> AsyncIterator[Console]:
-    """The console of a node, followed while the context is open; in it, the node's death is an error at once."""
+    """The console of a node, followed while the context is open; in it, the node's death is an error at once, and so is that of its kubelet, again and again."""
     console = Console(run.connection, container)
 
     async def follow() -> None:
@@ -72,9 +74,21 @@ async def living(run: Run, container: Container) -> AsyncIterator[Console]:
         with run.step(f"run node {container.name}", node=container.name):
             await console.wait_for_end("through with its creation")
 
+    async def watch_kubelet() -> None:
+        await console.wait_for_times(lambda line: line == KUBELET_FAILED, KUBELET_FAILURES)
+        with run.step(f"run the kubelet of node {container.name}", node=container.name):
+            words = await last_words(run.connection, container)
+            raise NodeError(
+                f"the kubelet of node {container.name} fails again and again",
+                why=words.rpartition("\n")[2] or "its log says nothing",
+                hint="mend what the configuration tells it: featureGates, kubeadmConfigPatches",
+                evidence=words,
+            )
+
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow)
         tasks.start_soon(guard)
+        tasks.start_soon(watch_kubelet)
         try:
             yield console
         except Exception:

@@ -75,6 +75,11 @@ class Console:
                 raise await self._death(awaited)
             await self._changed.wait()
 
+    async def wait_for_times(self, matches: Callable[[str], bool], times: int) -> None:
+        """Wait until so many lines have come that match; without end, if the container ends before."""
+        while sum(map(matches, self._lines)) < times:
+            await self._changed.wait()
+
     async def wait_for_end(self, doing: str) -> None:
         """Wait until the container ends. Raises: BootFailed then: for nodes that have to live."""
         while not self._ended:

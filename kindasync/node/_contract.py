@@ -18,6 +18,7 @@ PAUSED = "kindasync: paused"
 BOOTING = "kindasync: booting"
 RUNTIME_READY = "kindasync: runtime ready"
 IMPORT_FAILED = "kindasync: cannot import"
+KUBELET_FAILED = "kindasync: the kubelet has failed"
 BOOT_SIGNAL = "SIGUSR1"
 BOOT_ENV = {"KINDASYNC_BOOT": "paused"}
 DNS_SEARCH_VARIABLE = "KIND_DNS_SEARCH"  # kind's: its images' entrypoint reads it, and so does ours

@@ -618,6 +618,9 @@ def test_completions_for_powershell(words: str, word: str, completions: list[str
         (["delete", "clusters", "demo"], "", ["demo", "other"]),
         (["remove", "node", "--name", "other"], "", ["other-control-plane"]),
         (["remove", "node"], "", []),
+        (["exec", "--name", "other", "--node"], "", ["other-control-plane"]),
+        (["load", "image", "--name", "other", "--nodes"], "a,oth", ["a,other-control-plane"]),
+        (["kubectl", "--name"], "", ["demo", "other"]),
     ],
 )
 def test_names_are_completed(run: Run, arguments: list[str], word: str, names: list[str]) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from kindasync import Cluster, NotReady
 from kindasync import events as told
-from kindasync.cluster import _control_plane, _provision
-from kindasync.cluster._control_plane import KUBELET_LOG, telling
+from kindasync.cluster import _control_plane, _kubelet, _provision
+from kindasync.cluster._kubelet import LOG, telling
 from kindasync.errors import StepFailed
+from kindasync.node._contract import KUBELET_FAILED
 from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
 from tests.unit.leftovers import nothing_left
 from tests.unit.recording import Recording
@@ -175,7 +176,7 @@ async def test_a_wait_for_readiness_that_expires_shows_the_kubelets_last_lines(f
     with nothing_left(fake, home), pytest.raises(NotReady) as raised:
         await create(fake, wait_s=0.2)
 
-    assert [tuple(argv) for argv in asked] == [KUBELET_LOG]
+    assert [tuple(argv) for argv in asked] == [LOG]
     assert raised.value.evidence.splitlines() == [f"line {number}" for number in range(10, 30)]
     assert "  seen: line 10\n" in str(raised.value)
 
@@ -197,6 +198,21 @@ def test_of_a_log_its_errors_are_shown(log: str, told: str) -> None:
     assert telling(log) == told
 
 
+async def test_a_kubelet_that_fails_again_and_again_ends_the_create(fake: FakeEngine, home: Path) -> None:
+    """Long before anybody gives up the API server that it does not start."""
+    fake.node.becomes_ready = False
+    fake.node.programs["journalctl"] = lambda *_: ProgramResult(stdout=b"panic: unrecognized feature gate: X\ngoroutine 1 [running]:\n")
+
+    async def die(event: told.Event) -> None:
+        if isinstance(event, told.RuntimeReady):
+            fake.say(NODE, f"{KUBELET_FAILED}\n" * 10)
+
+    with nothing_left(fake, home), pytest.raises(StepFailed, match="fails again and again") as raised:
+        await create(fake, on_event=die)
+
+    assert raised.value.why == "panic: unrecognized feature gate: X"
+
+
 async def test_a_secret_that_the_kubelet_printed_is_withheld(fake: FakeEngine, home: Path) -> None:
     """As in any other evidence."""
     fake.node.becomes_ready = False
@@ -213,7 +229,7 @@ async def test_without_evidence_the_wait_is_told_nevertheless(
     fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """Whatever becomes of the question: the first error stays the one that is raised."""
-    monkeypatch.setattr(_control_plane, "EVIDENCE_S", 0.1)
+    monkeypatch.setattr(_kubelet, "LOG_S", 0.1)
     fake.node.becomes_ready = False
     match trouble:
         case "silent":

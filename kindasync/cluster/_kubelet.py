@@ -1,0 +1,32 @@
+"""The kubelet of a node, by its log: why it does not do what is waited for."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+import anyio
+
+from kindasync.docker import Connection
+from kindasync.docker.containers import Container
+from kindasync.docker.execs import container_exec
+from kindasync.errors import KindasyncError
+
+LOG = ("journalctl", "--unit=kubelet", "--lines=200", "--no-pager", "--output=cat")
+LOG_S = 5.0
+TOLD_LINES = 20
+_ERROR = re.compile(r"[EF]\d{4} |panic: |Error: ")  # klog's, Go's and cobra's
+
+
+async def last_words(connection: Connection, container: Container) -> str:
+    """What a node's kubelet said last of what is wrong; empty if that cannot be read within LOG_S seconds."""
+    with anyio.move_on_after(LOG_S), suppress(KindasyncError):
+        return telling((await container_exec(connection, container.id, LOG)).text)
+    return ""
+
+
+def telling(log: str) -> str:
+    """The lines of a log that say what is wrong, the last of them, each once; if there are none, its last ones."""
+    lines = log.strip().splitlines()
+    errors = dict.fromkeys(line for line in lines if _ERROR.match(line))
+    return "\n".join([*(errors or lines)][-TOLD_LINES:])
