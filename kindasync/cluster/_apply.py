@@ -127,6 +127,8 @@ class _Application:
             label = resource.label(document, namespace)
             self.awaited = f"{label} to be applied"
             path = resource.path(namespace, metadata["name"])
+            if "managedFields" in metadata:  # of an object as it was read: what it takes is who manages what, which is not for us to say
+                document = {**document, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
             self.applied[number] = await self._patch(f"{path}?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Strict", document)
         except (ApiRefused, KindUnknown) as error:
             self._fail(label, error)

@@ -40,6 +40,9 @@ class Target:
 
     def port(self, port: int | str) -> int:
         """The pod's port that is meant by a number or name: a Service's own ports lead to those of its pods. Raises: ClusterError."""
+        port = int(port) if isinstance(port, str) and port.isdecimal() else port
+        if isinstance(port, int) and not 1 <= port <= 65535:
+            raise ClusterError(f"there is no port {port}", hint="1 to 65535, or a name")
         wanted: int | str = port
         if self.referred.get("kind") == "Service":
             ports = self.referred["spec"].get("ports") or []
@@ -78,6 +81,8 @@ async def _pod_of(api: ClusterApi, reference: Reference) -> Target:
         raise KindUnknown(reference.called.name)
     referred = await api.request("GET", resource.path(reference.namespace, reference.name))
     if resource.kind == "Pod":
+        if (referred.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            raise ClusterError(f"{reference} has ended", why=state_of({**referred, "kind": "Pod"}))
         return Target(pod=referred, referred=referred)
     selector = selector_of(referred)
     if not selector:

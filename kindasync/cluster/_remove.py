@@ -54,7 +54,11 @@ async def remove_node(connection: Connection, bus: Bus, cluster: str, name: str,
     run = Run(connection=connection, bus=bus, request=Request(config=ClusterConfig(name=cluster)), network=network_name())
     async with api_client(found.kubeconfig) as client:
         api = ClusterApi(client)
-        with deadline(api, "the API server to say which nodes there are"):
+        with deadline(
+            api,
+            "the API server to say which nodes there are",
+            hint="it takes most control planes to run: kindasync start starts those that do not",
+        ):
             registered = {
                 node["metadata"]["name"]: node["metadata"].get("labels") or {}
                 for node in (await api.insist("GET", "/api/v1/nodes"))["items"]

@@ -129,6 +129,13 @@ async def test_discovery_may_be_a_moment_behind(kubernetes: Kubernetes, api: Clu
     assert kubernetes.requests.count("GET /apis/example.com/v1") == 4
 
 
+async def test_an_object_as_it_was_read_can_be_applied(kubernetes: Kubernetes, api: ClusterApi) -> None:
+    """Who manages which of its fields is the API server's."""
+    await applied(api, [config_map("one") | {"metadata": {"name": "one", "managedFields": [{"manager": "other"}]}}])
+
+    assert [each["metadata"] for each in kubernetes.bodies] == [{"name": "one"}]
+
+
 async def test_the_namespace_is_that_of_the_object_or_the_one_given(kubernetes: Kubernetes, api: ClusterApi) -> None:
     """Objects of the whole cluster have none."""
     objects = read([config_map("one"), config_map("two", namespace="other"), NAMESPACE])

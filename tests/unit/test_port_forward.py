@@ -311,6 +311,7 @@ async def test_another_task_may_leave_the_context(api: ClusterApi) -> None:
     [
         ("pod/web-1", 8080, 8080),
         ("pod/web-1", "web", 8080),
+        ("pod/web-1", "8080", 8080),
         ("service/web", 80, 8080),
         ("svc/web", "http", 8080),
         ("service/web", 9000, 9000),
@@ -326,6 +327,16 @@ async def test_ports(kubernetes: Kubernetes, api: ClusterApi, reference: str, po
     target = await pod_of(api, Reference.parse(reference, namespace="default"))
 
     assert (target.path, target.port(port)) == ("/api/v1/namespaces/default/pods/web-1", number)
+
+
+async def test_what_cannot_be_reached_is_refused(kubernetes: Kubernetes, api: ClusterApi) -> None:
+    """A port that is none, and a pod that has ended."""
+    kubernetes.put(pod("done", phase="Succeeded"), "default")
+
+    with pytest.raises(ClusterError, match="there is no port 70000"):
+        (await pod_of(api, Reference.parse("pod/web-1", namespace="default"))).port(70000)
+    with pytest.raises(ClusterError, match="pod/done has ended"):
+        await pod_of(api, Reference.parse("pod/done", namespace="default"))
 
 
 async def test_a_ready_pod_is_preferred_then_the_newest(kubernetes: Kubernetes, api: ClusterApi) -> None:
