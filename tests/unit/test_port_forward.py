@@ -335,7 +335,7 @@ async def test_what_cannot_be_reached_is_refused(kubernetes: Kubernetes, api: Cl
 
     with pytest.raises(ClusterError, match="there is no port 70000"):
         (await pod_of(api, Reference.parse("pod/web-1", namespace="default"))).port(70000)
-    with pytest.raises(ClusterError, match="pod/done has ended"):
+    with pytest.raises(ClusterError, match="pod/done in namespace default has ended"):
         await pod_of(api, Reference.parse("pod/done", namespace="default"))
 
 
