@@ -81,7 +81,7 @@ async def _create(run: Run, undo: _Undo) -> Found:
             config, contracts = await _images(run, engine)
         undo.engine_id = engine.engine_id
         with run.step("make the network"):
-            network = await network_of(run.connection, run.network, run.bus, config)
+            network = await network_of(run.connection, run.network, run.bus, run.cluster, config)
         with run.step("plan the nodes"):
             facts = await plan_facts(run, engine, network, {image: contract.pauses for image, contract in contracts.items()})
             directory = private_dir(engine.engine_id, run.cluster)

@@ -31,11 +31,11 @@ def network_name(env: Mapping[str, str] = os.environ) -> str:
     return env.get(VARIABLE) or DEFAULT
 
 
-async def network_of(connection: Connection, name: str, bus: Bus, config: ClusterConfig) -> Network:
+async def network_of(connection: Connection, name: str, bus: Bus, cluster: str, config: ClusterConfig) -> Network:
     """The network of a cluster's nodes, made if there is none. Raises: as `ensure_network`, and ClusterError for one without the cluster's families."""
     networking = config.networking
     pods_and_services = (*networking.pod_subnets, *networking.service_subnets)
-    network = await ensure_network(connection, name, bus, config.name, asked=config.extras.network, apart=pods_and_services)
+    network = await ensure_network(connection, name, bus, cluster, asked=config.extras.network, apart=pods_and_services)
     check_families(network, networking.ip_family)
     return network
 
