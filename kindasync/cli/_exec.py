@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 ADMIN = "/etc/kubernetes/admin.conf"
 CLEAN_UP_S = 10.0
-# Ends all programs that have a variable of this value, $0.
+_MARK = "KINDASYNC_EXEC"
+# Ends all programs that have this in their environment, $0.
 _END = 'for each in /proc/[0-9]*; do grep -qsxzF -e "$0" "$each/environ" && kill "${each#/proc/}"; done 2>/dev/null'
 _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -115,13 +116,13 @@ async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | N
     if has_terminal:
         with _terminal.raw():
             return await _run(node, argv, {**(env or {}), "TERM": os.environ.get("TERM", "xterm")}, reads=True, has_terminal=True)
-    mark = f"KINDASYNC_EXEC={token_hex(8)}"
+    token = token_hex(8)
     try:
-        return await _run(node, argv, {**(env or {}), **dict([mark.split("=")])}, reads=reads, has_terminal=False)
+        return await _run(node, argv, {**(env or {}), _MARK: token}, reads=reads, has_terminal=False)
     except BaseException as error:
         ended = False
         with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(KindasyncError):
-            await node.exec(["sh", "-c", _END, mark], check=False)
+            await node.exec(["sh", "-c", _END, f"{_MARK}={token}"], check=False)
             ended = True
         if not ended:
             error.add_note(f"{argv[0]} may still run in node {node.name}")

@@ -23,6 +23,9 @@ Model = type[_models.Cluster] | type[_extras_models.ClusterExtras]
 _NEEDED = f"kind: Cluster and apiVersion: {_models.Cluster.HEAD['apiVersion']}"
 
 
+_FILLERS: tuple[object, ...] = ({}, "", None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What one document says: `frozen` with defaults in the place of what is broken, whose paths are `unknown`; None if nothing is left of it."""
@@ -113,26 +116,26 @@ def _part(model: Model, source: Document | None) -> _Part:
     if source is None:
         return _Part()
     problems = tuple(replace(each, path=f"{model.PREFIX}.{each.path}" if model.PREFIX else each.path) for each in source.problems)
-    fillers: dict[Loc, object] = {}
-    value = source.value
-    errors: list[Any] = []
-    for _ in range(3):  # as it is; with nothing, or a mapping, where something is broken; with a text where an item of a list has to be one
-        try:
-            frozen = model.model_validate(value).frozen()
-            break
-        except ValidationError as error:
-            found = error.errors()
-        errors = errors or found
-        fillers = {each["loc"]: "" if each["loc"] in fillers else {} for each in found} | {
-            loc: filler for loc, filler in fillers.items() if loc not in [each["loc"] for each in found]
-        }
-        value = _filled(source.value, fillers)
-        value = {**model.HEAD, **value} if isinstance(value, dict) else value
-    else:
-        frozen = None
+    frozen, errors = _validated(model, source.value)
     problems += tuple(_problem(each, model.PREFIX) for each in errors)
     unknown = frozenset(_path(each["loc"], model.PREFIX) for each in errors)
-    return _Part(frozen, problems, unknown if frozen else unknown | {model.PREFIX or "nodes", "networking"})
+    if not frozen:
+        unknown |= {model.PREFIX} if model.PREFIX else {"nodes", "networking"}
+    return _Part(frozen, problems, unknown)
+
+
+def _validated(model: Model, value: object) -> tuple[Any, list[Any]]:
+    """The frozen document, and pydantic's errors: what is broken is left out, and in lists filled in, by a mapping, or a text where that has to be one."""
+    errors: list[Any] = []
+    fillers: dict[Loc, object] = {}
+    for filler in _FILLERS:
+        filled = _filled(value, fillers)
+        try:
+            return model.model_validate({**model.HEAD, **filled} if errors and isinstance(filled, dict) else filled).frozen(), errors
+        except ValidationError as error:
+            errors = errors or list(error.errors())
+            fillers |= {each["loc"]: filler for each in error.errors()}
+    return None, errors
 
 
 def _filled(value: object, fillers: Mapping[Loc, object], path: Loc = ()) -> Any:
