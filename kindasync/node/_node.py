@@ -19,7 +19,7 @@ from kindasync.events import Bus, PreloadProgress
 from kindasync.node._files import File, only_file, tar_of, tar_stream
 
 # tmpfs, and the kernel's: the Engine would write beneath them, where nobody sees it, and say that all is well.
-_UNWRITABLE = ("/tmp/", "/run/", "/var/run/", "/dev/", "/proc/", "/sys/")
+_MOUNTS = ("/tmp/", "/run/", "/var/run/", "/var/lock/", "/dev/", "/proc/", "/sys/")
 READY_S = 120.0
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class Node:
         from kindasync.docker.archives import put_archive
 
         for path in files:
-            if not path.startswith("/") or f"{normal(path)}/".startswith(_UNWRITABLE):
+            if not path.startswith("/") or f"{normal(path)}/".startswith(_MOUNTS):
                 raise KindasyncError(
-                    f'cannot put "{path}" into node {self.name}', why=f"paths are absolute, and not below {', '.join(_UNWRITABLE)}"
+                    f'cannot put "{path}" into node {self.name}', why=f"paths are absolute, and not below {', '.join(_MOUNTS)}"
                 )
         async with self._connected() as connection:
             await put_archive(connection, self.id, "/", tar_of({normal(path): file for path, file in files.items()}))
@@ -108,10 +108,15 @@ class Node:
         from kindasync.docker.archives import path_stat, read_archive
 
         async with self._connected() as connection:
-            stat = await path_stat(connection, self.id, path)
-            if stat.link_target:
-                path = stat.link_target  # the Engine gives the end of the whole chain
+            try:
                 stat = await path_stat(connection, self.id, path)
+                if stat.link_target:
+                    path = stat.link_target  # the Engine gives the end of the whole chain
+                    stat = await path_stat(connection, self.id, path)
+            except NotFound as error:
+                if f"{normal(path)}/".startswith(_MOUNTS):
+                    error.hint = f'the Engine does not look into mounts: node.exec(["cat", "{path}"]) does'
+                raise
             if not stat.is_file:
                 raise NodeError(f"{path} in node {self.name} is not a file", hint="name a file")
             return only_file(await read_archive(connection, self.id, path))
