@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -108,15 +108,18 @@ async def restore(connection: Connection, bus: Bus, cluster: str, name: str) -> 
         await _wake(connection, cluster, [node for node in nodes if node.name in change.resting])
 
     async with undoing(wake, "kubelets may stay stopped: systemctl start kubelet, in each node, starts them"):
-        await _pass_until_done(connection, cluster, found.kubeconfig, name, nodes, change)
+        done = await _pass_until_done(connection, cluster, found.kubeconfig, name, nodes, change)
     await _wait_usable(found.kubeconfig, cluster, nodes, change, bus)
+    if done.killed:  # once more: of pods that are no more, kubelets may have begun containers when they were told
+        await _tidy(connection, cluster, nodes, done)
     bus.emit(ClusterRestored(cluster=cluster, snapshot=name, duration_s=bus.elapsed_s() - began))
 
 
 async def _pass_until_done(
     connection: Connection, cluster: str, kubeconfig: Mapping[str, Any], name: str, nodes: Sequence[Container], change: _Change
-) -> None:
-    """Restore, and tidy the nodes, until nothing is left to do."""
+) -> _Restored:
+    """Restore, and tidy the nodes, until nothing is left to do; the last pass, with all pods that were killed."""
+    killed: dict[str, set[str]] = {}
     argv = ["restore", name, "-nodes", ",".join(node.name for node in nodes)]
     for _ in range(PASSES):
         done = _Restored(**await _ask(connection, nodes, [*argv, "-resting", ",".join(sorted(change.resting))]))
@@ -126,8 +129,10 @@ async def _pass_until_done(
         change.definitions.update(key.removeprefix(_DEFINITIONS) for key in done.keys if key.startswith(_DEFINITIONS))
         await _wait_forgotten(kubeconfig, {node: uids for node, uids in done.killed.items() if node not in {"", *change.resting}})
         await _tidy(connection, cluster, nodes, done)
+        for node, uids in done.killed.items():
+            killed.setdefault(node, set()).update(uids)
         if not done.keys and not done.returning:
-            return
+            return replace(done, killed={node: sorted(uids) for node, uids in killed.items()})
     raise ClusterError(
         f'cluster "{cluster}" does not stay as it was in snapshot "{name}"',
         why=f"something changes objects again and again: {', '.join(done.keys[:5])}",
