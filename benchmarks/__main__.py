@@ -37,7 +37,7 @@ SERIES = (
 
 def main() -> None:
     """The exit code is 0 whatever the figures."""
-    options = _parser().parse_args()
+    options = parser().parse_args()
     if not options.measure:
         print(report(read(options.files), options.plots))
         return
@@ -48,7 +48,8 @@ def main() -> None:
     print(report([record for record in records if not record["warm_up"]], None))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -88,7 +89,7 @@ async def everything(options: argparse.Namespace) -> list[Record]:
     records: list[Record] = []
     for line in SERIES:
         print(f"\n{line}", flush=True)
-        series = _parser().parse_args(line.split())
+        series = parser().parse_args(line.split())
         series.runs, series.warm_up, series.json = options.runs, options.warm_up, options.json
         records += await series.measure(series)
     return records

@@ -33,6 +33,11 @@ SELECTIONS = {"parallel": "Conformance && !Serial", "serial": "Conformance && Se
 
 def main() -> int:
     """0 if what failed is what is listed as known."""
+    return anyio.run(run, parser().parse_args())
+
+
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser(prog="nox -s conformance --", description=__doc__.partition(":")[0])
     parser.add_argument(
         "--focus", nargs="?", const=QUICK, metavar="REGEX", help="only tests whose names match; without REGEX: a few of each kind"
@@ -46,7 +51,7 @@ def main() -> int:
     parser.add_argument("--image", help="node image (default: kindasync's own)")
     parser.add_argument("--kind", action="store_true", help="in a cluster that the kind program makes: does a failure come from kindasync?")
     parser.add_argument("--cluster", help="in this cluster, which is there and stays, instead of one made for the run")
-    return anyio.run(run, parser.parse_args())
+    return parser
 
 
 async def run(options: argparse.Namespace) -> int:

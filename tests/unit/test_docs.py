@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -18,6 +19,8 @@ import click
 import pytest
 import yaml
 
+import benchmarks.__main__
+import tests.conformance.__main__
 from kindasync.cli._main import cli, main, respelled, split_passed_on, split_settings
 from kindasync.config._decode import load, load_node
 from kindasync.config._extras_models import ClusterExtras
@@ -75,6 +78,21 @@ def test_commands_and_their_options_are_there(page: Path, arguments: list[str]) 
         command, rest = found, rest[1:]
         context = click.Context(command, info_name=command.name, parent=context, **command.context_settings)
     command.make_parser(context).parse_args(list(rest))
+
+
+NOX = [(page, words[1:]) for page, words in COMMANDS if words[0] == "nox"]
+SESSIONS = {each.name for each in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(each, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(("page", "arguments"), NOX, ids=ids(NOX))
+def test_sessions_and_what_they_are_asked_are_there(page: Path, arguments: list[str]) -> None:
+    """Those of the checkout, which run for hours."""
+    _, session, *asked = arguments
+
+    assert session in SESSIONS
+    if asked:
+        parsers = {"bench": benchmarks.__main__.parser, "conformance": tests.conformance.__main__.parser}
+        parsers[session]().parse_args(asked[1:])
 
 
 def test_options_of_pytest_are_there() -> None:
