@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from kindasync import go_yaml
 from kindasync.config import ProxyMode
 from kindasync.versions import KubernetesVersion
@@ -156,7 +154,7 @@ def initialising(first: str, joining: str) -> str:
         "localAPIEndpoint": join["controlPlane"]["localAPIEndpoint"],
         **{name: join[name] for name in _OF_THE_NODE if name in join},
     }
-    return go_yaml.dump_all([init if each["kind"] == init["kind"] else each for each in yaml.safe_load_all(first)])
+    return go_yaml.dump_all([init if each["kind"] == init["kind"] else each for each in go_yaml.load_all(first)])
 
 
 def not_initialised(unpatched: str, joining: str) -> list[str]:
@@ -181,12 +179,12 @@ def founding(documents: str, members: Mapping[str, str]) -> str:
     args: Any = local.get("extraArgs") or []
     args = {**args, "initial-cluster": value} if isinstance(args, dict) else [*args, {"name": "initial-cluster", "value": value}]
     cluster["etcd"] = {**etcd, "local": {**local, "extraArgs": args}}
-    return go_yaml.dump_all([cluster if each["kind"] == cluster["kind"] else each for each in yaml.safe_load_all(documents)])
+    return go_yaml.dump_all([cluster if each["kind"] == cluster["kind"] else each for each in go_yaml.load_all(documents)])
 
 
 def advertised(documents: str) -> str:
     """The address at which a control plane's API server and etcd are reached, by its documents."""
-    for each in yaml.safe_load_all(documents):
+    for each in go_yaml.load_all(documents):
         endpoint = each.get("localAPIEndpoint") or (each.get("controlPlane") or {}).get("localAPIEndpoint")
         if endpoint:
             return str(endpoint["advertiseAddress"])
@@ -194,7 +192,7 @@ def advertised(documents: str) -> str:
 
 
 def _of_kind(kind: str, documents: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(each for each in yaml.safe_load_all(documents) if each["kind"] == kind)
+    found: dict[str, Any] = next(each for each in go_yaml.load_all(documents) if each["kind"] == kind)
     return found
 
 
@@ -213,7 +211,7 @@ def init_argv(documents: str, *, only: tuple[str, ...] = (), proxy_mode: ProxyMo
 
 
 def _skipped(documents: str) -> tuple[str, ...]:
-    return tuple(phase for each in yaml.safe_load_all(documents) for phase in each.get("skipPhases") or ())
+    return tuple(phase for each in go_yaml.load_all(documents) for phase in each.get("skipPhases") or ())
 
 
 def addons(documents: str, proxy_mode: ProxyMode) -> tuple[str, ...]:
@@ -244,7 +242,7 @@ def registration(documents: str, kubelet: Mapping[str, Any]) -> Registration:
     Source: kubernetes.io, "kubelet", --node-labels, --register-with-taints, --cloud-provider. kubeadm makes the taints of a worker's
     registration such a flag, which wins over the file; those of a control plane it sets itself.
     """
-    given = next(each for each in yaml.safe_load_all(documents) if each["kind"] in ("InitConfiguration", "JoinConfiguration"))
+    given = next(each for each in go_yaml.load_all(documents) if each["kind"] in ("InitConfiguration", "JoinConfiguration"))
     of_node = given.get("nodeRegistration") or {}
     is_worker = given["kind"] == "JoinConfiguration" and not given.get("controlPlane")
     args = arguments(of_node.get("kubeletExtraArgs"))

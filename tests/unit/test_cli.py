@@ -855,9 +855,11 @@ def test_a_program_ends_with_the_command_that_runs_it(fake: FakeEngine, home: Pa
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_without_stdin_stdout_or_stderr(fake: FakeEngine, home: Path, closed: str) -> None:
+def test_without_stdin_stdout_or_stderr(fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
     """As of a daemon: all is done that is asked for."""
-    for command in (f"create cluster --name demo {closed}", f"kubectl --name demo get ns {closed}", f"delete cluster --name demo {closed}"):
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    main(["create", "cluster", "--name", "demo"])
+    for command in (f"kubectl --name demo get ns {closed}", f"delete cluster --name demo {closed}"):
         line = f'exec "$0" -m kindasync {command}'
         done = subprocess.run(
             ["sh", "-c", line, sys.executable], env={**os.environ, "DOCKER_HOST": fake.url}, capture_output=True, check=False
