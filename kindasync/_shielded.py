@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -53,6 +53,14 @@ async def carried_through(work: Callable[[], Coroutine[Any, Any, Answer]]) -> An
         return await work()
 
     return await answered(insist())
+
+
+async def attempted(work: Callable[[], Awaitable[object]], seconds: float) -> bool:
+    """Whether `work`, shielded, has come to its end within so many seconds, and without a KindasyncError."""
+    with anyio.move_on_after(seconds, shield=True), suppress(KindasyncError):
+        await work()
+        return True
+    return False
 
 
 @asynccontextmanager

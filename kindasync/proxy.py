@@ -17,11 +17,10 @@ def no_proxy(current: str, *, subnets: Sequence[str], nodes: Sequence[str]) -> s
 def proxies(env: Mapping[str, str], stored: Mapping[str, str]) -> Mapping[str, str]:
     """Whose proxies count: those of a process's environment; if it has none for HTTP or HTTPS, those `stored` by the docker client, with its own NO_PROXY, if any."""
     given = _given(env)
-    return (
-        env
-        if given["HTTP_PROXY"] or given["HTTPS_PROXY"]
-        else {**_given(stored), **({"NO_PROXY": given["NO_PROXY"]} if given["NO_PROXY"] else {})}
-    )
+    if given["HTTP_PROXY"] or given["HTTPS_PROXY"]:
+        return env
+    theirs = _given(stored)
+    return {**theirs, "NO_PROXY": given["NO_PROXY"] or theirs["NO_PROXY"]}
 
 
 def _given(env: Mapping[str, str]) -> dict[str, str]:

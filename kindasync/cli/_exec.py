@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-import anyio
 import click
 
+from kindasync._shielded import attempted
 from kindasync.cli import _options, _terminal
 from kindasync.cli._kubectl import arranged
 from kindasync.cli._running import run
 from kindasync.config import DEFAULT_NAME
-from kindasync.errors import ClusterError, KindasyncError
+from kindasync.errors import ClusterError
 
 if TYPE_CHECKING:
     from kindasync.node import Node
@@ -120,11 +121,7 @@ async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | N
     try:
         return await _run(node, argv, {**(env or {}), _MARK: token}, reads=reads, has_terminal=False)
     except BaseException as error:
-        ended = False
-        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(KindasyncError):
-            await node.exec(["sh", "-c", _END, f"{_MARK}={token}"], check=False)
-            ended = True
-        if not ended:
+        if not await attempted(partial(node.exec, ["sh", "-c", _END, f"{_MARK}={token}"], check=False), CLEAN_UP_S):
             error.add_note(f"{argv[0]} may still run in node {node.name}")
         raise
 
@@ -155,9 +152,5 @@ async def _uploaded(node: Node, directory: str, uploads: Mapping[str, Path]) -> 
         await node.put(files)
         yield
     finally:
-        removed = False
-        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(KindasyncError):
-            await node.exec(["rm", "-rf", directory])
-            removed = True
-        if not removed:
+        if not await attempted(partial(node.exec, ["rm", "-rf", directory]), CLEAN_UP_S):
             click.echo(f"note: {directory} is left in node {node.name}", err=True)

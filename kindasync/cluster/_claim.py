@@ -113,7 +113,7 @@ async def start(run: Run, container_id: str, name: str, ports: Sequence[PortBind
         await container_remove(run.connection, container_id)
         if isinstance(error, NotFound):
             network = await network_of(run.connection, run.network, run.bus, run.cluster, config)
-            return replace(facts, subnets=fixable_subnets(network), network_subnets=tuple(subnet.subnet for subnet in network.subnets))
+            return replace(facts, subnets=fixable_subnets(network), network_subnets=network.cidrs)
         return facts
     return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 
 from kindasync import events
+from kindasync._shielded import attempted
 from kindasync.cluster._api import ClusterApi, deadline
 from kindasync.cluster._run import Run
 from kindasync.errors import ApiRefused, ApiUnreachable, ClusterError, NotReady
@@ -69,11 +71,7 @@ async def _cordoned(api: ClusterApi, node: str) -> AsyncIterator[bool]:
 
 async def uncordon(api: ClusterApi, node: str, error: BaseException) -> None:
     """Let pods be placed on a node again, as `error` keeps it from being removed; a note of that, if it cannot be."""
-    done = False
-    with anyio.move_on_after(UNCORDON_S, shield=True), suppress(ClusterError):
-        await _set_unschedulable(api, node, False)
-        done = True
-    if not done:
+    if not await attempted(partial(_set_unschedulable, api, node, False), UNCORDON_S):
         error.add_note(f"node {node} stays cordoned: kubectl uncordon {node}")
 
 

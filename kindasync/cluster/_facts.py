@@ -54,7 +54,7 @@ async def plan_facts(
         pauses=pauses,
         network=network.name,
         subnets=fixable_subnets(network),
-        network_subnets=tuple(subnet.subnet for subnet in network.subnets),
+        network_subnets=network.cidrs,
         taken_addresses=frozenset(addresses),
         taken_ports=frozenset(
             port.host_port for container in (*containers, *await _stopped(run.connection, containers)) for port in container.ports

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, auto
 from pathlib import Path
@@ -206,11 +206,9 @@ def _forget(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-@asynccontextmanager
-async def alone(engine_url: str, cluster: str) -> AsyncIterator[None]:
-    """Do what only one process of this user at a time may do with a cluster of that name. Raises: ClusterError where no lock can be kept."""
-    async with _locked(_path(engine_url, cluster)):
-        yield
+def alone(engine_url: str, cluster: str) -> AbstractAsyncContextManager[None]:
+    """For what only one process of this user at a time may do with a cluster of that name. Raises: ClusterError where no lock can be kept."""
+    return _locked(_path(engine_url, cluster))
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from kindasync.cluster import _addresses
 from kindasync.cluster._names import NETWORK_LABEL, OWNER_LABEL
 from kindasync.cluster._owner import owner
 from kindasync.config import ClusterConfig, IPFamily, NetworkExtras
+from kindasync.config._address import overlap
 from kindasync.docker import Connection
 from kindasync.docker._hints import Refusal, refusal_of
 from kindasync.docker.containers import container_list
@@ -64,7 +65,7 @@ async def _make(connection: Connection, name: str, bus: Bus, cluster: str, asked
     everything = await network_list(connection)
     mtu = next((network.options[_MTU] for network in everything if network.name == "bridge" and _MTU in network.options), None)
     options = {_MASQUERADE: "true"} | ({_MTU: mtu} if mtu else {})
-    taken = [*apart, *(subnet.subnet for network in everything for subnet in network.subnets)]
+    taken = [*apart, *(cidr for network in everything for cidr in network.cidrs)]
     made = await _create(connection, name, _candidates(name, taken, asked), {NETWORK_LABEL: cluster, OWNER_LABEL: owner()}, options, asked)
     # Engines before 23 let two processes make two networks of one name: everybody keeps the oldest.
     first, *_ = (*await network_list(connection, name=name), None)
@@ -73,11 +74,7 @@ async def _make(connection: Connection, name: str, bus: Bus, cluster: str, asked
     if made and made != first.id:
         await network_remove(connection, made)
     elif made:
-        bus.emit(
-            NetworkCreated(
-                cluster=cluster, network=name, subnets=tuple(subnet.subnet for subnet in first.subnets), duration_s=bus.elapsed_s() - began
-            )
-        )
+        bus.emit(NetworkCreated(cluster=cluster, network=name, subnets=first.cidrs, duration_s=bus.elapsed_s() - began))
     return first
 
 
@@ -125,7 +122,7 @@ async def _create(
 
 
 def _check_subnets(network: Network, asked: NetworkExtras) -> None:
-    there = [ip_network(subnet.subnet) for subnet in network.subnets]
+    there = [*map(ip_network, network.cidrs)]
     for field, cidr in (("ipv4Subnet", asked.ipv4_subnet), ("ipv6Subnet", asked.ipv6_subnet)):
         if cidr and ip_network(cidr) not in there:
             raise ClusterError(
@@ -137,11 +134,9 @@ def _check_subnets(network: Network, asked: NetworkExtras) -> None:
 
 
 def _check_apart(network: Network, apart: Collection[str]) -> None:
-    there = [ip_network(subnet.subnet) for subnet in network.subnets]
     for cidr in apart:
-        other = ip_network(cidr, strict=False)
-        for subnet in there:
-            if subnet.version == other.version and subnet.overlaps(other):
+        for subnet in map(ip_network, network.cidrs):
+            if overlap(subnet, cidr):
                 raise ClusterError(
                     f'the network "{network.name}" overlaps with the addresses of the cluster\'s pods or Services',
                     why=f"it has {subnet}, and the configuration asks for {cidr}",

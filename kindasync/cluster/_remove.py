@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 import anyio
 
 from kindasync import events
+from kindasync._shielded import attempted
 from kindasync.cluster._balance import balancer_among, is_ours, rebalance
 from kindasync.cluster._delete import remove_member
 from kindasync.cluster._get import get
@@ -18,7 +18,7 @@ from kindasync.cluster._run import Request, Run
 from kindasync.config import ClusterConfig, Role
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
-from kindasync.errors import ClusterError, ExecFailed, KindasyncError, NotReady
+from kindasync.errors import ClusterError, ExecFailed, NotReady
 from kindasync.events import Bus
 from kindasync.node import _etcd as etcd
 
@@ -98,11 +98,7 @@ async def _take(run: Run, node: str, steps: Sequence[Step]) -> None:
 
 async def _balance_again(run: Run, node: str, error: BaseException) -> None:
     """Have the balancer know a node that stays; a note of `error`, if it cannot."""
-    done = False
-    with anyio.move_on_after(BALANCED_S, shield=True), suppress(KindasyncError):
-        await rebalance(run)
-        done = True
-    if not done:
+    if not await attempted(partial(rebalance, run), BALANCED_S):
         error.add_note(f"the balancer leaves out node {node}")
 
 

@@ -18,7 +18,7 @@ from kindasync.docker.containers import Container, container_inspect, container_
 from kindasync.errors import ClusterError, KindasyncError, NotFound, NotReady, StepFailed
 from kindasync.events import Bus, ClusterReady, ClusterStopped, NodeStarted, NodeStopped, Warned
 from kindasync.node._files import only_file
-from kindasync.node._kubeadm import CONFIG_PATH
+from kindasync.node._kubeadm import CONFIG_PATH, arguments
 
 GRACE_S = 30  # systemd ends its services and pods in 2 to 4 s
 RUNNING = ("running", "restarting")
@@ -152,12 +152,9 @@ async def _node_addresses(connection: Connection, node: Container) -> set[str]:
     except NotFound:
         return set()
     for document in go_yaml.load_all(text):
-        registration = (document or {}).get("nodeRegistration") or {}
-        args = registration.get("kubeletExtraArgs") or {}
-        pairs = args.items() if isinstance(args, dict) else [(arg["name"], arg["value"]) for arg in args]
-        for name, value in pairs:
-            if name == "node-ip":
-                return set(str(value).split(","))
+        args = arguments(((document or {}).get("nodeRegistration") or {}).get("kubeletExtraArgs"))
+        if "node-ip" in args:
+            return set(args["node-ip"].split(","))
     return set()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 
 def is_address(text: str) -> bool:
@@ -12,3 +12,12 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def overlap(subnet: IPv4Network | IPv6Network, other: str) -> bool:
+    """Whether a subnet has addresses of another, in CIDR form; not of what is no subnet, which is a problem of its own."""
+    try:
+        network = ip_network(other, strict=False)
+    except ValueError:
+        return False
+    return subnet.version == network.version and subnet.overlaps(network)

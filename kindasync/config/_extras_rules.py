@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
-from kindasync.config._address import is_address
+from kindasync.config._address import is_address, overlap
 from kindasync.config._document import ClusterConfig, Role
 from kindasync.config._extras import ClusterExtras, NodeExtras, Registries
 from kindasync.config._quantity import quantity
@@ -81,7 +81,7 @@ def _subnet_problems(config: ClusterConfig, text: str, family: int, path: str, c
     networking = config.networking
     for other_path, others in (("podSubnet", networking.pod_subnets), ("serviceSubnet", networking.service_subnets)):
         for other in others:
-            if _overlap(subnet, other):
+            if overlap(subnet, other):
                 yield Problem(path=f"networking.{other_path}", message=f'"{other}" overlaps with {path}, "{text}"')
 
 
@@ -89,14 +89,6 @@ def _subnet(text: str) -> IPv4Network | IPv6Network:
     if not re.fullmatch(r".+/\d+", text):
         raise ValueError(text)  # ip_network would take an address, or a mask, too
     return ip_network(text)
-
-
-def _overlap(subnet: IPv4Network | IPv6Network, other: str) -> bool:
-    try:
-        network = ip_network(other, strict=False)
-    except ValueError:
-        return False  # a problem of its own
-    return subnet.version == network.version and subnet.overlaps(network)
 
 
 def _node_problems(node: NodeExtras, role: Role | None, path: str) -> Iterator[Problem]:

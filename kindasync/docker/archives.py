@@ -85,10 +85,8 @@ async def path_stat(connection: Connection, container: str, path: str) -> PathSt
     """
     call = Call("ContainerArchiveInfo", "HEAD", _path(container), f"container {container}: {path}", {"path": path})
     reply = await connection.request(call)
-    encoded = required("ContainerArchiveInfo", reply.headers, "X-Docker-Container-Path-Stat")
-    name, size, mode, target = (
-        required("ContainerArchiveInfo", json.loads(base64.b64decode(encoded)), field) for field in ("name", "size", "mode", "linkTarget")
-    )
+    stat = json.loads(base64.b64decode(required("ContainerArchiveInfo", reply.headers, "X-Docker-Container-Path-Stat")))
+    name, size, mode, target = (required("ContainerArchiveInfo", stat, field) for field in ("name", "size", "mode", "linkTarget"))
     return PathStat(name=name, size_bytes=size, mode=mode, link_target=target)
 
 

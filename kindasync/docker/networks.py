@@ -48,6 +48,11 @@ class Network:
     created: str = ""
     containers: tuple[str, ...] = ()
 
+    @property
+    def cidrs(self) -> tuple[str, ...]:
+        """Its subnets, in CIDR form."""
+        return tuple(subnet.subnet for subnet in self.subnets)
+
 
 async def network_create(connection: Connection, spec: NetworkSpec) -> str:
     """Make a bridge network; its ID. Old Engines make a second one of the same name: look for that afterwards.

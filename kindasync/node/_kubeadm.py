@@ -216,7 +216,7 @@ def _skipped(documents: str) -> tuple[str, ...]:
 
 def addons(documents: str, proxy_mode: ProxyMode) -> tuple[str, ...]:
     """The addons that a cluster of these documents is to have."""
-    cluster, skipped = _of_kind("ClusterConfiguration", documents), {"", *_skipped(documents)}
+    cluster, skipped = _of_kind("ClusterConfiguration", documents), {*_skipped(documents)}
     without = {"coredns": cluster.get("dns"), "kube-proxy": cluster.get("proxy")}
     return tuple(
         name
@@ -264,11 +264,8 @@ def _taint(text: str) -> dict[str, str]:
 
 def arguments(args: Any) -> dict[str, str]:
     """Extra arguments of either form, by name."""
-    return (
-        {each["name"]: str(each.get("value", "")) for each in args or ()}
-        if not isinstance(args, Mapping)
-        else {k: str(v) for k, v in args.items()}
-    )
+    pairs = args.items() if isinstance(args, Mapping) else ((each["name"], each.get("value", "")) for each in args or ())
+    return {name: str(value) for name, value in pairs}
 
 
 def mask_sizes(documents: str) -> list[str]:
