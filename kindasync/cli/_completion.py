@@ -29,6 +29,13 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 
 
 @add_completion_class
+class WholeHelp(FishComplete):
+    """click's for fish, which ends what it says of an option at the first comma."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
+
+
+@add_completion_class
 class PowershellComplete(FishComplete):
     """Completion for PowerShell, which click does not have: it tells the words as fish does, and completes paths itself where nothing is printed."""
 

@@ -17,6 +17,7 @@ from kindasync.cli._running import run
     "--config",
     "config_path",
     metavar="FILE",
+    shell_complete=_options.complete_file,
     help='What else it is to be: an entry of nodes, as in a configuration, and one of ClusterExtras\' as a second document (see kindasync config schema --for node); "-" reads stdin.',
 )
 @_options.wait

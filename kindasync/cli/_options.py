@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import click
+from click.shell_completion import CompletionItem
 
 from kindasync.cli._output import JSON, WIDE, YAML
 from kindasync.config import DEFAULT_NAME
@@ -67,6 +68,11 @@ def complete_nodes(context: click.Context, parameter: click.Parameter, incomplet
     return [f"{others}{comma}{each}" for each in complete_node(context, parameter, last)]
 
 
+def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The shell does it."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 name = click.option(
     "-n",
     "--name",
@@ -80,6 +86,7 @@ config = click.option(
     "--config",
     "config_path",
     metavar="FILE",
+    shell_complete=complete_file,
     help='A configuration (kind.x-k8s.io/v1alpha4, and kindasync/v1alpha1 beside it: see kindasync config schema); "-" reads stdin.',
 )
 image = click.option("--image", default="", help="The node image for all nodes, instead of the configuration's or the default.")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
+import click
 import pytest
 import yaml
 from click.shell_completion import ShellComplete
@@ -587,6 +589,52 @@ def test_completion(run: Run, shell: str) -> None:
 
     assert (ran.code, ran.err) == (0, "")
     assert "_KINDASYNC_COMPLETE" in ran.out
+
+
+TYPED = """
+source <(kindasync completion bash)
+COMP_WORDS=(kindasync create cluster --t) COMP_CWORD=3
+_kindasync_completion kindasync
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("shell", "script"),
+    [("bash", TYPED), ("fish", "kindasync completion fish | source; complete -C 'kindasync create cluster --t' | cut -f 1")],
+)
+def test_completions_in_shells(shell: str, script: str) -> None:
+    """What is offered after the first letters of an option."""
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} here")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run([shell, "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True)
+
+    assert sorted(ran.stdout.split()) == ["--timeline", "--timings"]
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All of them, below a group."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        yield (*names, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+
+
+def test_files_are_completed() -> None:
+    """By the shell, wherever one is named."""
+    named = {
+        (*names, parameter.opts[0]): [item.type for item in parameter.shell_complete(click.Context(command), "x")]
+        for names, command in commands(cli)
+        for parameter in command.params
+        if parameter.metavar in ("FILE", "ARCHIVE", "ARCHIVE...") or "--kubeconfig" in parameter.opts
+    }
+
+    assert ("create", "cluster", "--config") in named
+    assert {path for path, types in named.items() if types != ["file"]} == set()
 
 
 @pytest.mark.parametrize(
