@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from kindasync.build._steps import Cache, Plan
 from kindasync.docker import Connection
 from kindasync.docker.images import image_create, image_inspect, image_list, image_remove
 from kindasync.docker.system import system_info
+from tests import pages
 from tests.cluster.conftest import run_cli
 from tests.cluster.containers import removed
 from tests.cluster.test_registries import upstream
@@ -50,6 +53,19 @@ async def test_output_and_push(cluster: Cluster, tmp_path: Path) -> None:
     assert labels.items() <= layout["Labels"].items(), layout
     assert (layout["Entrypoint"], layout["StopSignal"]) == (["/usr/local/bin/entrypoint"], "SIGRTMIN+3")
     assert pulled.id == there.id
+
+
+@pytest.mark.parametrize(("page", "number"), [("node-image", 0), ("custom-image", 1)])
+async def test_what_is_typed(cluster: Cluster, tmp_path: Path, page: str, number: int) -> None:
+    """All of it; of what would be compiled for a quarter of an hour, or from images that registries have, what would be done."""
+    block = pages.blocks(pages.ROOT / f"docs/{page}.md", "console")[number]
+    async with cluster.engine.connect() as connection, upstream(connection) as host, removed(connection, f"{host}/node:v1.37.2"):
+        await built_here(connection)
+        for line in block.replace("registry.example/", f"{host}/").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            dry = [] if {"--kubernetes", "--base-image"}.isdisjoint(words) else ["--dry-run"]
+            ran = await anyio.to_thread.run_sync(partial(run_cli, *words[1:], *dry, cwd=tmp_path))
+            assert ran.returncode == 0, (line, ran.stderr)
 
 
 async def built_here(connection: Connection) -> Plan:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ import anyio.to_thread
 import pytest
 import yaml
 
+from kindasync import Cluster
+from kindasync.docker.containers import container_inspect
+from kindasync.testing._api_server import CERTIFICATE
 from tests import pages
 from tests.cluster.conftest import BUSYBOX, run_cli
 from tests.pages import ROOT
@@ -164,3 +169,90 @@ async def test_resets_between_tests(tmp_path: Path) -> None:
     (tmp_path / "test_installed.py").write_text(installed + USES.replace("CLUSTER", "cluster").replace("EXPECTED", "namespace/operator"))
 
     assert "4 passed" in await run(["pytest"], tmp_path)
+
+
+# -- what is typed on other pages, the docker client's commands among it
+
+
+def typed(block: str) -> list[str]:
+    """The lines of a block of a terminal."""
+    return [line.removeprefix("$ ") for line in block.splitlines()]
+
+
+needs_docker = pytest.mark.skipif(not shutil.which("docker"), reason="no docker client on this machine")
+
+
+@needs_docker
+async def test_a_registry(app: str, name: str, tmp_path: Path, own_home: Path) -> None:
+    """What is pushed runs; tools find it; of the caches only volumes are left. With a port and caches that nobody else has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    others = {"5001": port, "app:1": app, "registry-1.docker.io": f"{name}.test", "docker.io": f"{name}.test", ".example": f".{name}.test"}
+    page = ROOT / "docs/registries.md"
+
+    def own(text: str) -> str:
+        for its, ours in others.items():
+            text = text.replace(its, ours)
+        return text
+
+    (tmp_path / "registries.yaml").write_text(own(pages.blocks(page, "yaml")[0]))
+    (push, look, volumes) = (typed(own(block)) for block in pages.blocks(page, "console"))
+    pulled = "kindasync kubectl wait pod/app --for=jsonpath='{.status.containerStatuses[0].imageID}' --timeout=60s"
+    try:
+        await run(["kindasync create cluster --config registries.yaml", *push, pulled], tmp_path)
+        assert f"localhost:{port}" in await run(look, tmp_path)
+        await run(["kindasync delete cluster"], tmp_path)
+        printed = await run(volumes, tmp_path)
+    finally:
+        leave = f"docker image rm localhost:{port}/{app}; docker volume rm kindasync-cache-registry.internal.{name}.test_8443"
+        await run(["kindasync delete cluster", leave], tmp_path)
+
+    assert f"kindasync-cache-{name}.test" in printed
+
+
+@needs_docker
+async def test_an_image_of_ones_own(cluster: Cluster, name: str, tmp_path: Path, own_home: Path) -> None:
+    """Built on top of ours: its node trusts one authority more."""
+    page = ROOT / "docs/custom-image.md"
+    (dockerfile,) = pages.blocks(page, "dockerfile")
+    async with cluster.engine.connect() as connection:
+        ours = (await container_inspect(connection, cluster.nodes[0].id)).image
+    (tmp_path / "Dockerfile").write_text(re.sub("(?m)^FROM .*", f"FROM {ours}", dockerfile))
+    (tmp_path / "ours.crt").write_text(CERTIFICATE)
+    lines = typed(pages.blocks(page, "console")[0].replace("registry.example", name))
+    try:
+        printed = await run([*lines, "kindasync exec -- cat /etc/ssl/certs/ours.pem"], tmp_path)
+    finally:
+        await run(["kindasync delete cluster", f"docker image rm {name}/node:v1.37.2"], tmp_path)
+
+    assert printed.endswith(CERTIFICATE)
+
+
+async def test_kindasyncs_own_document(archive: Path, name: str, tmp_path: Path, own_home: Path) -> None:
+    """A cluster of it, one node more, and what it says of both; with a network and a host port that nobody else has."""
+    document, node = pages.blocks(ROOT / "docs/config.md", "yaml")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/app.tar").symlink_to(archive)
+    (tmp_path / "demo.yaml").write_text(document.replace("name: demo", f"name: {name}"))
+    (tmp_path / "node.yaml").write_text(node.replace("hostPort: 8080", "hostPort: 0"))
+    look = "kindasync kubectl get nodes --selector tier=db --output name"
+    hosts = f"kindasync exec --node {name}-worker -- grep registry.example.com /etc/hosts"
+    try:
+        printed = await run(["kindasync create cluster --config demo.yaml", "kindasync add node --config node.yaml", look, hosts], tmp_path)
+    finally:
+        await run(["kindasync delete cluster"], tmp_path)
+
+    assert f"node/{name}-worker2\n" in printed
+    assert "10.0.0.5" in printed
+
+
+async def test_a_kubelet_that_takes_cgroup_v1(tmp_path: Path, own_home: Path) -> None:
+    """The patch of the page about the node image."""
+    (tmp_path / "kubelet.yaml").write_text(*pages.blocks(ROOT / "docs/node-image.md", "yaml"))
+    look = "kindasync exec -- grep failCgroupV1 /var/lib/kubelet/config.yaml"
+    try:
+        printed = await run(["kindasync create cluster --config kubelet.yaml", look], tmp_path)
+    finally:
+        await run(["kindasync delete cluster"], tmp_path)
+
+    assert printed.endswith("failCgroupV1: false\n")

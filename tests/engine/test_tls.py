@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -27,6 +30,7 @@ from kindasync.transport._upgrade import upgrade
 from tests.engine.certificates import files_in, server_context
 from tests.engine.lab import Lab
 from tests.engine.relay import Relay, tcp_relay
+from tests.pages import ROOT, blocks
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +54,20 @@ async def version(relay: Relay, tls: TlsFiles | None, host: str = "localhost") -
     with anyio.fail_after(10):
         async with Engine(Endpoint(host=host, port=relay.port, tls=tls)).connect() as connection:
             return (await system_info(connection)).version
+
+
+async def test_a_create_as_the_page_says(
+    fake: FakeEngine, relay: Relay, files: TlsFiles, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is typed in a shell, with the certificates where it says."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.defpath}")
+    assert files.ca
+    shutil.copytree(files.ca.parent, home / ".docker/build")
+    _, lines = blocks(ROOT / "docs/remote.md", "console")
+
+    await anyio.run_process(lines.replace("$ ", "").replace("build.example:2376", f"localhost:{relay.port}"))
+
+    assert list(fake.containers) == ["kind-control-plane"]
 
 
 @pytest.fixture

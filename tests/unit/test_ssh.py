@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -122,6 +123,17 @@ async def test_input_ends_and_output_goes_on(fake: FakeEngine, calls: Path) -> N
         result = await container_exec(connection, container, ["cat"], stdin=b"x" * 300_000)
 
     assert result.stdout == b"x" * 300_000
+
+
+async def test_a_create_as_the_page_says(fake: FakeEngine, home: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is typed in a shell."""
+    monkeypatch.setenv("PATH", f"{calls.with_name('bin')}:{Path(sys.executable).parent}:{os.defpath}")
+    line, _ = blocks(ROOT / "docs/remote.md", "console")
+
+    await anyio.run_process(line.removeprefix("$ ").replace("build.example", "localhost"))
+
+    assert "-l me -- localhost docker system dial-stdio" in calls.read_text()
+    assert list(fake.containers) == ["kind-control-plane"]
 
 
 async def test_two_engines_as_the_page_says(fake: FakeEngine, home: Path, calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
