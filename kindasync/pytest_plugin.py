@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -152,16 +153,16 @@ class ClusterSession:
         from kindasync.cluster import Cluster, _leases
         from kindasync.errors import PoolEmpty
 
-        chosen = name or f"pytest-{token_hex(4)}"
+        chosen, image = name or f"pytest-{token_hex(4)}", image or self.settings.image
 
         async def create() -> Cluster:
             if self.settings.pool and name == self.name and not self.settings.reuse:
                 with suppress(PoolEmpty):
                     return await Cluster.claim(self.settings.pool)
-            return await Cluster.create(chosen, config=config, image=image or self.settings.image)
+            return await Cluster.create(chosen, config=config, image=image)
 
         if self.settings.reuse and name:
-            cluster = await _get_or_create(name, config, create)
+            cluster = await _get_or_create(name, config, image, create)
         else:
             cluster = await _leases.lease(chosen, self.holder, create, keep=self.settings.keep)
         return self._clusters.setdefault(chosen, cluster)
@@ -330,7 +331,7 @@ def _are_leases() -> bool:
     return (user_state_path("kindasync") / "leases").exists()
 
 
-async def _get_or_create(name: str, config: AnyConfig | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
+async def _get_or_create(name: str, config: AnyConfig | None, image: str, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
     """The cluster of that name, ready. Processes that ask for it at once wait for the one that creates it."""
     from kindasync import Engine
     from kindasync.cluster import Cluster
@@ -343,10 +344,15 @@ async def _get_or_create(name: str, config: AnyConfig | None, create: Callable[[
                 cluster = await Cluster.get(name)
         except ClusterNotFound:
             return await create()
-    from kindasync.cluster._reuse import wait_found  # half a second of imports, where nothing else in the session needs them
+    from kindasync.cluster._reuse import is_of_another, wait_found  # half a second of imports, where nothing else in the session needs them
 
     with _or_delete(name):
         await wait_found(cluster, config, timeout_s=READY_S)
+    if (config is not None or image) and await is_of_another(cluster, config, image):
+        message = f'cluster "{name}" was made from another configuration or image than this session asks for'
+        warnings.warn(
+            f"{message}: kindasync delete cluster --name {name}; the next session makes it anew", pytest.PytestWarning, stacklevel=2
+        )
     return cluster
 
 

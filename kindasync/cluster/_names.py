@@ -13,7 +13,7 @@ OWNER_LABEL = "kindasync.owner"  # the process that runs it, for gc; empty: gc l
 REGISTRY_LABEL = "kindasync.registry"  # on the container of a cluster's registries: the cluster
 CACHE_LABEL = "kindasync.registry-cache"  # on volumes of pull-through caches, which stay: the remote
 POOL_LABEL = "kindasync.pool"  # on nodes of clusters that were made for a pool: its name
-POOL_CONFIG_LABEL = "kindasync.pool-config"  # on the same: a digest of what they were made from
+CONFIG_LABEL = "kindasync.config"  # on nodes: a digest of the configuration and the image that the create was asked for
 NETWORK_LABEL = "kindasync.network"  # on networks that we made, and so may remove: the cluster for which
 
 

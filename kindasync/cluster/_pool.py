@@ -7,12 +7,10 @@ may be paused again, by `Node.paused`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from hashlib import sha256
 from secrets import token_hex
 from typing import Any
 
@@ -21,11 +19,11 @@ from kindasync.cluster._get import Found, get
 from kindasync.cluster._leftovers import cluster_of
 from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
 from kindasync.cluster._marks import Mark, has_mark, put_marks
-from kindasync.cluster._names import POOL_CONFIG_LABEL, POOL_LABEL, natural
+from kindasync.cluster._names import CONFIG_LABEL, POOL_LABEL, natural
 from kindasync.cluster._requests import AnyConfig, request_of
 from kindasync.cluster._run import Request
 from kindasync.cluster._together import all_together, together
-from kindasync.config import ClusterConfig, Role
+from kindasync.config import Role
 from kindasync.config._rules import name_problems
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_inspect, container_list, container_pause, container_unpause
@@ -78,7 +76,7 @@ def request_of_pool(pool: str, config: AnyConfig | None, *, size: int, limit: in
     if request.config.networking.disable_default_cni:
         message = "a cluster is parked when its nodes are Ready and DNS answers, which takes a pod network"
         raise ConfigInvalid([Problem(path="networking.disableDefaultCNI", message=message)])
-    return replace(request, labels={POOL_LABEL: pool, POOL_CONFIG_LABEL: digest(request.config, request.image)})
+    return replace(request, labels={**request.labels, POOL_LABEL: pool})
 
 
 def another(request: Request) -> Request:
@@ -88,12 +86,6 @@ def another(request: Request) -> Request:
 
 def _new_name(pool: str) -> str:
     return f"pool-{pool}-{token_hex(4)}"
-
-
-def digest(config: ClusterConfig, image: str) -> str:
-    """What tells the clusters of one configuration and image from those of another, whatever their names, and how long they are waited for."""
-    document = asdict(replace(config, name="", extras=replace(config.extras, wait="")))
-    return sha256(json.dumps([document, image], sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def state_of(first: Container, marks: Collection[Mark]) -> State:
@@ -130,7 +122,7 @@ async def lacking(connection: Connection, request: Request, size: int) -> int:
     """How many parked clusters a pool lacks. Raises: ClusterError if those that it has were made of another configuration."""
     pool = request.labels[POOL_LABEL]
     parked = [each for each, state in await _states(connection, pool) if state is State.PARKED]
-    others = [cluster_of(each) for each in parked if each.labels.get(POOL_CONFIG_LABEL) != request.labels[POOL_CONFIG_LABEL]]
+    others = [cluster_of(each) for each in parked if each.labels.get(CONFIG_LABEL) != request.labels[CONFIG_LABEL]]
     if others:
         raise ClusterError(
             f'pool "{pool}" holds clusters of another configuration',

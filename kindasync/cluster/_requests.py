@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from kindasync.cluster._names import CONFIG_LABEL
 from kindasync.config import ClusterConfig, load, problems_of
 from kindasync.config._rules import length_problems
 from kindasync.errors import ConfigInvalid, Problem
@@ -65,6 +68,12 @@ def _problems(config: ClusterConfig) -> list[Problem]:
     return [*problems_of(config), *length_problems(config), *unreadable(config)]
 
 
+def digest(config: ClusterConfig, image: str) -> str:
+    """What tells the clusters of one configuration and image from those of another, whatever their names, and how long they are waited for."""
+    document = asdict(replace(config, name="", extras=replace(config.extras, wait="")))
+    return sha256(json.dumps([document, image], sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def _request(
     config: ClusterConfig,
     *,
@@ -86,5 +95,5 @@ def _request(
         before_boot=(*([preloading(extras.preload)] if extras.preload else []), *before_boot),
         retain=retain,
         scoped=scoped,
-        labels=labels or {},
+        labels={**(labels or {}), CONFIG_LABEL: digest(config, image)},
     )

@@ -18,7 +18,8 @@ from kindasync.cli._main import main
 from kindasync.cluster import gc
 from kindasync.cluster._marks import Mark
 from kindasync.cluster._owner import owner
-from kindasync.cluster._pool import Pool, State, digest, state_of
+from kindasync.cluster._pool import Pool, State, state_of
+from kindasync.cluster._requests import digest
 from kindasync.config import ClusterConfig, ClusterExtras, Networking, NodeConfig, Role
 from kindasync.docker.containers import Container
 from kindasync.errors import ClusterError, ClusterNotFound, KindasyncError, NotReady, PoolEmpty, StepFailed

@@ -212,6 +212,34 @@ def test_reuse_creates_once_and_keeps(pytester: pytest.Pytester, fake: FakeEngin
     assert fake.requests_of("ContainerDelete") == []
 
 
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ((), 0),  # any will do
+        (("--kind-config", "cluster.yaml"), 0),
+        (("--kind-config", "other.yaml"), 1),
+        (("--kind-config", "cluster.yaml", "--kind-image", "mine:1"), 1),
+    ],
+)
+def test_a_reused_cluster_of_another_configuration_is_told(
+    pytester: pytest.Pytester, fake: FakeEngine, then: tuple[str, ...], told: int
+) -> None:
+    """It is used nevertheless: somebody may need what is in it."""
+    head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
+    pytester.makefile(".yaml", cluster=head, other=f"{head}featureGates: {{Some: true}}\n")
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+    start(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-reuse", "--kind-config", "cluster.yaml").assert_outcomes(passed=1)
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "-W", "default", "--kind-reuse", *then)
+
+    result.assert_outcomes(passed=1, warnings=told)
+    if told:
+        result.stdout.fnmatch_lines(
+            ['*cluster "pytest" was made from another configuration or image*kindasync delete cluster --name pytest*']
+        )
+    assert len(fake.requests_of("ContainerStart")) == 1
+
+
 def test_the_cluster_can_be_chosen(pytester: pytest.Pytester, fake: FakeEngine, host_ports: range) -> None:
     """Its name, image and configuration."""
     image = fake.images["kindasync/node:v1.37.2"]
