@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from kindasync import events, go_yaml
+from kindasync.cluster import _static_pods as static_pods
 from kindasync.cluster._api import ClusterApi, api_client, deadline, named
 from kindasync.cluster._assembly import Assembly
 from kindasync.cluster._kubelet import last_words
@@ -60,8 +61,11 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                     await start_program(run.connection, first.container, kubeadm.ROLES_ARGV)
             objects = await _manifests(run, plan, first, assembly)
             with run.step("reach the API server") as began:
-                with _deadline(api, f"an answer from the API server at {server}"):
-                    await api.wait_up()
+                async with anyio.create_task_group() as waiting:
+                    waiting.start_soon(_guard_static_pods, run, first)
+                    with _deadline(api, f"an answer from the API server at {server}"):
+                        await api.wait_up()
+                    waiting.cancel_scope.cancel()
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
                 tasks.start_soon(_start_controllers, run, first, assembly)
@@ -91,6 +95,11 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                 await _objects_are_whole(api)
                 await take_created(run.connection, first.container, await api.revision())
     return for_cluster(confs["admin.conf"], run.cluster, server)
+
+
+async def _guard_static_pods(run: Run, first: Provisioned) -> None:
+    with run.step(f"run the API server on node {first.plan.name}", node=first.plan.name):
+        await static_pods.guard(run.connection, first.container)
 
 
 def _deadline(api: ClusterApi, awaited: str) -> AbstractContextManager[None]:

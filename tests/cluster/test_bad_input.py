@@ -132,3 +132,20 @@ async def test_a_node_that_dies(before: Left, name: str, moment: type[events.Eve
     assert "died" in str(caught.value)
     assert failed[0] - killed[0] < SAID_S
     assert anyio.current_time() - killed[0] < END_S
+
+
+@pytest.mark.parametrize(
+    ("mistake", "fails"),
+    [
+        ({"featureGates": {"NotOne": True}}, "the kubelet of node"),
+        pytest.param({"runtimeConfig": {"not/v1": "true"}}, "kube-apiserver on node", marks=pytest.mark.stress),  # kubelets give it time
+    ],
+)
+async def test_a_mistake_that_only_kubernetes_knows(before: Left, name: str, mistake: dict[str, Any], fails: str) -> None:
+    """Told in the words of what cannot start with it, long before the API server is given up."""
+    config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", **mistake}
+
+    with anyio.fail_after(60), pytest.raises(StepFailed, match=f"{fails}.* fails again and again") as caught:
+        await Cluster.create(name, config=config)
+
+    assert "NotOne" in caught.value.why or "not/v1" in caught.value.why, caught.value.why

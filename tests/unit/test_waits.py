@@ -12,7 +12,7 @@ import pytest
 
 from kindasync import Cluster, NotReady
 from kindasync import events as told
-from kindasync.cluster import _control_plane, _kubelet, _provision
+from kindasync.cluster import _control_plane, _kubelet, _provision, _static_pods
 from kindasync.cluster._kubelet import LOG, telling
 from kindasync.errors import StepFailed
 from kindasync.node._contract import KUBELET_FAILED
@@ -211,6 +211,31 @@ async def test_a_kubelet_that_fails_again_and_again_ends_the_create(fake: FakeEn
         await create(fake, on_event=die)
 
     assert raised.value.why == "panic: unrecognized feature gate: X"
+
+
+LOGS = "/var/log/pods/kube-system_kube-apiserver-demo-control-plane_1/kube-apiserver"
+API_SERVER_LOGS = f"""==> {LOGS}/2.log <==
+2026-11-27T14:00:00.1Z stderr F I1127 a
+2026-11-27T14:00:00.2Z stderr F Error: unknown api group some
+
+==> {LOGS}/3.log <==
+"""
+
+
+async def test_an_api_server_that_fails_again_and_again_ends_the_create(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own words, and long before anybody gives it up; not while it only takes its time."""
+    monkeypatch.setattr(_static_pods, "LOOK_EVERY_S", 0.05)
+    fake.node.api_refuses["GET"] = repeat(503)
+    looks = iter(["", "", API_SERVER_LOGS])
+    fake.node.programs["sh"] = lambda *_: ProgramResult(stdout=next(looks).encode())
+
+    with nothing_left(fake, home), pytest.raises(StepFailed, match=f"kube-apiserver on node {NODE} fails again and again") as raised:
+        await create(fake)
+
+    assert raised.value.why == "Error: unknown api group some"
+    assert raised.value.evidence == "I1127 a\nError: unknown api group some"
 
 
 async def test_a_secret_that_the_kubelet_printed_is_withheld(fake: FakeEngine, home: Path) -> None:

@@ -1,0 +1,44 @@
+"""The static pods without which no API server answers, by their logs: whether one of them fails again and again."""
+
+from __future__ import annotations
+
+import re
+
+import anyio
+
+from kindasync.docker import Connection
+from kindasync.docker.containers import Container
+from kindasync.docker.execs import container_run
+from kindasync.errors import NodeError
+
+LOOK_EVERY_S = 10.0  # kubelets wait as long before they start again, for the second time, what has failed
+# A container's log is named by how many others there were before it: of the fourth there is one when three have failed. It may say nothing yet.
+_LOGS = """\
+for log in /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/3.log /var/log/pods/kube-system_etcd-*/etcd/3.log; do
+    if test -e "$log"; then tail --lines=20 "${log%3.log}2.log" "$log" || true; fi
+done
+"""
+_STAMP = re.compile(r"(?m)^\S+ std(?:out|err) [FP] ")  # the runtime's, before what a container has said
+_HEAD = re.compile(r"(?m)^==> .*/(\S+)/\d\.log <==$\n?")  # tail's
+
+
+async def guard(connection: Connection, container: Container) -> None:
+    """Look, as long as it runs, every LOOK_EVERY_S seconds. Raises: NodeError if one of a node's has failed three times; as `container_run`."""
+    while True:
+        await anyio.sleep(LOOK_EVERY_S)
+        logs = (await container_run(connection, container.id, ["sh", "-c", _LOGS])).text
+        if failure := _failure(container.name, logs):
+            raise failure
+
+
+def _failure(node: str, logs: str) -> NodeError | None:
+    """What failed on a node, of which there are these logs. Pure."""
+    if not (head := _HEAD.search(logs)):
+        return None
+    words = _STAMP.sub("", _HEAD.sub("", logs)).strip()
+    return NodeError(
+        f"{head[1]} on node {node} fails again and again",
+        why=words.rpartition("\n")[2] or "its log says nothing",
+        hint="mend what the configuration tells it: runtimeConfig, featureGates, kubeadmConfigPatches",
+        evidence=words,
+    )
