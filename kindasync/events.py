@@ -370,9 +370,17 @@ class RolledBack(Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterDeleted(Timed):
-    """Nothing of the cluster is left in the Engine."""
+    """Nothing of the cluster is left in the Engine. `existed`: nor was there anything, if it is False."""
 
     stage: ClassVar[str] = "delete"
+    existed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsExported(Timed):
+    """The logs of a node are in the directory that was asked for."""
+
+    stage: ClassVar[str] = "logs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,8 @@ def describe(event: events.Event) -> str | None:
         case events.NodeLoaded():
             what = ", ".join(event.images)
             return f"has {what} already" if event.skipped else f"loaded {what}"
+        case events.LogsExported():
+            return "its logs are there"
         case events.NodeCordoned():
             return "cordoned: no new pods"
         case events.PodEvicted():
@@ -87,6 +89,8 @@ def describe(event: events.Event) -> str | None:
             return f"the balancer has {', '.join(event.control_planes)}"
         case events.NodeRemoved():
             return "removed"
+        case events.ClusterDeleted(existed=False):
+            return f'there was no cluster "{event.cluster}"'
         case events.ClusterDeleted():
             return f'deleted cluster "{event.cluster}" in {event.duration_s:.1f} s'
         case events.Warned():

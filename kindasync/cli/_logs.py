@@ -26,11 +26,11 @@ def export_logs(progress: Progress, directory: Path | None, name: str) -> None:
     from kindasync.cluster._cluster import export_logs
 
     target = directory or Path(tempfile.mkdtemp(prefix="kindasync-logs-"))
-    with progress.of(f'Exporting logs of cluster "{name}" to:') as on_event:
-        try:
+    try:
+        with progress.of(f'Exporting logs of cluster "{name}" …') as on_event:
             run(lambda: export_logs(name, target, on_event=on_event))
-        finally:
-            if any(target.glob("*")):
-                click.echo(target, err=progress.as_json)
-            elif not directory:
-                target.rmdir()
+    finally:
+        if any(target.glob("*")):
+            click.echo(target, err=progress.as_json)
+        elif not directory:
+            target.rmdir()

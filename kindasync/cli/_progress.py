@@ -154,6 +154,7 @@ class _Live:
         self._console = Console(stderr=True, highlight=False)
         self._title = title
         self._rows: dict[str, _Row] = {}
+        self._made: set[str] = set()  # nodes
         self._clock = clock
         self._began = clock()
         self._spinner = Spinner("dots")
@@ -193,8 +194,16 @@ class _Live:
             case events.ClusterReady():
                 self._end_rows(now, of=event.cluster)  # such as the balancer's, of which nothing more is told
                 self._put(event, event.cluster, describe(event) or "", ended=now)
+            case events.ContainerCreated():
+                self._made.add(event.node)
+                self._put(event, event.node, describe(event) or "")
+            case events.NodeLoaded() if event.node in self._made:  # it has still to boot
+                self._put(event, event.node, describe(event) or "")
+            case events.NodeRemoved() | events.RolledBack() if self._has_failed(event.node or event.cluster):
+                pass  # why is what is to be seen
             case (
                 events.NodeLoaded()
+                | events.LogsExported()
                 | events.NodeStopped()
                 | events.ClusterStopped()
                 | events.ClusterRestored()
@@ -209,6 +218,9 @@ class _Live:
                 text, name = describe(event) or "", event.node or event.cluster
                 if text and (name not in self._rows or self._rows[name].ended_s is None):
                     self._put(event, name, text)
+
+    def _has_failed(self, name: str) -> bool:
+        return name in self._rows and self._rows[name].mark == "✗"
 
     def _put(self, event: events.Event, name: str, text: str, *, since: float = 0.0, mark: str = "✓", ended: float | None = None) -> None:
         before = self._rows.get(name)
@@ -225,7 +237,9 @@ class _Live:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 1), expand=True)  # what is said last gives way, not the names and times
+        # What is said last gives way, not the names and times. Two columns are left to the terminal, for the ^C that it shows itself.
+        table = Table.grid(padding=(0, 1))
+        table.width = max(self._console.width - 2, 1)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
@@ -237,13 +251,13 @@ class _Live:
                 self._spinner if runs else Text(row.mark, style="green" if row.mark == "✓" else "red"),
                 Text(name),
                 f"{(elapsed if row.ended_s is None else row.ended_s) - row.began_s:.1f} s",
-                _plain(row.text, style="dim" if runs else ""),
+                _plain(row.text, style="dim", wrap=False) if runs else _plain(row.text),
             )
         return Group(Text.assemble((self._title, "bold"), f"  {elapsed:.0f} s"), table)
 
 
-def _plain(text: str, *, style: str) -> Text:
+def _plain(text: str, *, style: str = "", wrap: bool = True) -> Text:
     from rich.text import Text
 
     shown = Text.from_ansi(" ".join(text.split())).plain  # without the sequences of terminals
-    return Text("".join(filter(str.isprintable, shown)), style=style)
+    return Text("".join(filter(str.isprintable, shown)), style=style, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")

@@ -104,5 +104,5 @@ async def delete_cluster(connection: Connection, cluster: str, bus: Bus) -> list
     networks |= {network.name for network in await network_list(connection, labels={NETWORK_LABEL: cluster})}
     left += await _release(connection, networks | {network_name()}, bus=bus, cluster=cluster)
     if not left:
-        bus.emit(ClusterDeleted(cluster=cluster, duration_s=bus.elapsed_s() - began))
+        bus.emit(ClusterDeleted(cluster=cluster, duration_s=bus.elapsed_s() - began, existed=bool(containers)))
     return left

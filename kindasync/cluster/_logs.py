@@ -27,7 +27,7 @@ from kindasync.docker.archives import get_archive
 from kindasync.docker.containers import Container, container_logs
 from kindasync.docker.execs import container_exec
 from kindasync.errors import Conflict, KindasyncError, NodeError, StepFailed, redacted
-from kindasync.events import Bus, Warned
+from kindasync.events import Bus, LogsExported, Warned
 
 VAR_LOG = "/var/log"
 PROGRAMS = {
@@ -82,6 +82,7 @@ async def _engine(export: Export, directory: Path) -> None:
 
 
 async def _node(export: Export, node: Container, directory: Path) -> None:
+    began = export.bus.elapsed_s()
     await anyio.Path(directory).mkdir(exist_ok=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(export.attempt, lambda: _inspect(export, node, directory / "inspect.json"))
@@ -89,6 +90,7 @@ async def _node(export: Export, node: Container, directory: Path) -> None:
         tasks.start_soon(export.attempt, lambda: _var_log(export, node, directory))
         if node.state == "running":
             tasks.start_soon(_programs, export, node, directory)
+    export.bus.emit(LogsExported(cluster=export.cluster, node=node.name, duration_s=export.bus.elapsed_s() - began))
 
 
 async def _inspect(export: Export, node: Container, path: Path) -> None:

@@ -158,6 +158,8 @@ DESCRIBED = [
     (events.BalancerReloaded(control_planes=("a", "b"), duration_s=1), "the balancer has a, b"),
     (events.NodeRemoved(cluster="demo", node="demo-worker", duration_s=1), "removed"),
     (events.ClusterDeleted(cluster="demo", duration_s=1.26), 'deleted cluster "demo" in 1.3 s'),
+    (events.ClusterDeleted(cluster="demo", duration_s=0.01, existed=False), 'there was no cluster "demo"'),
+    (events.LogsExported(cluster="demo", node="demo-worker", duration_s=1), "its logs are there"),
     (events.Warned(message="the disk is slow"), "warning: the disk is slow"),
     (events.BuildStepStarted(step="fetch"), "fetch …"),
     (events.BuildStepEnded(step="fetch", duration_s=61.4), "fetch: done in 61 s"),

@@ -138,7 +138,7 @@ BuildOutput (build): subject, current, total, unit, line
 BuildStepEnded (build): duration_s, step, cached
 BuildStepStarted (build): step
 ClusterClaimed (pool): duration_s, pool
-ClusterDeleted (delete): duration_s
+ClusterDeleted (delete): duration_s, existed
 ClusterParked (pool): duration_s, pool
 ClusterReady (readiness): duration_s
 ClusterRestored (snapshot): duration_s, snapshot
@@ -153,6 +153,7 @@ ImagePulled (image): duration_s, image
 Interrupted (failure):
 KubeadmPhase (kubeadm): duration_s, phase
 LoadProgress (load): subject, current, total, unit
+LogsExported (logs): duration_s
 ManifestApplied (addons): duration_s, manifest
 NetworkCreated (network): duration_s, network, subnets
 NetworkPolicyNotEnforced (network): message

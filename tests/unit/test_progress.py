@@ -160,6 +160,28 @@ def test_nothing_goes_on_when_the_operation_has_ended(terminal: Terminal, event:
     assert row.startswith("✓")
 
 
+def test_why_a_node_failed_stays(terminal: Terminal) -> None:
+    """What is done about it is in the error."""
+    *_, row, cluster, _ = shown(
+        terminal,
+        events.StepFailed(cluster="demo", node=NODE, step="start the node", error="no space"),
+        events.NodeRemoved(cluster="demo", node=NODE, duration_s=1),
+        events.RolledBack(cluster="demo", duration_s=1),
+    )
+
+    assert (row[0], row.split("s ", 1)[1]) == ("✗", "failed to start the node")
+    assert (cluster[0], cluster.split("s ", 1)[1]) == ("✓", "took back what was made")
+
+
+def test_a_node_that_has_taken_images_has_still_to_boot(terminal: Terminal) -> None:
+    """In a create; where only images are loaded, it is through with it."""
+    loaded = events.NodeLoaded(cluster="demo", node=NODE, images=("app:1",), duration_s=1)
+    created = events.ContainerCreated(cluster="demo", node=NODE, image="node:1", duration_s=1)
+
+    assert shown(terminal, created, loaded, events.NodeBooted(cluster="demo", node=NODE, duration_s=1))[1].endswith("booting")
+    assert shown(terminal, loaded, events.NodeBooted(cluster="demo", node=NODE, duration_s=1))[-2].endswith("loaded app:1")
+
+
 def test_text_from_outside_is_no_markup(terminal: Terminal) -> None:
     """A path in brackets is a path, not a tag that lacks its other end."""
     warning, *_, step, state, hook, _ = shown(
@@ -244,9 +266,9 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:
     lines = screen(text)
     assert code == 130
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-    assert [line for line in lines if "interrupted" in line] == ["interrupted: ending what was begun; this takes a few seconds"]
+    assert [line for line in lines if line.startswith("interrupted")] == ["interrupted: ending what was begun; this takes a few seconds"]
     assert len([line for line in lines if 'Creating cluster "demo"' in line]) == 1
-    assert [line.split()[:2] for line in lines[-3:]] == [["✓", "demo"], ["✓", NODE], []]
+    assert [line.split()[:2] for line in lines[-3:]] == [["✗", "demo"], ["✓", NODE], []]
     assert fake.containers == {}
 
 
