@@ -111,7 +111,7 @@ class ClusterSession:
         self.settings = Settings.of(config)
         self._clusters: dict[str, Cluster] = {}  # what tests of this process were given
         self._failed: set[str] = set()  # with these a test has failed
-        self._run = ""  # as long as there can be no clusters
+        self._run = os.urandom(16).hex()  # now: tests may run in processes that are forked from this one
         self._holder_pid = os.getpid()
         self._is_worker = False
         self._lines: list[str] = []
@@ -129,12 +129,9 @@ class ClusterSession:
     @property
     def holder(self) -> Holder:
         """Who holds the leases on this run's clusters."""
-        from secrets import token_hex
-
         from kindasync.cluster._leases import Holder
         from kindasync.cluster._owner import owner
 
-        self._run = self._run or token_hex(16)
         return Holder(run=self._run, process=owner(self._holder_pid))
 
     @property
@@ -162,9 +159,15 @@ class ClusterSession:
             return await Cluster.create(chosen, config=config, image=image)
 
         if self.settings.reuse and name:
-            cluster = await _get_or_create(name, config, image, create)
+            cluster = await _get_or_create(name, config, create)
         else:
             cluster = await _leases.lease(chosen, self.holder, create, keep=self.settings.keep)
+        if name and (config is not None or image):
+            from kindasync.cluster._reuse import is_of_another
+
+            if await is_of_another(cluster, config, image):
+                message = f'cluster "{name}" was made from another configuration or image than is asked for'
+                warnings.warn(f"{message}; {_ways(name)}", pytest.PytestWarning, stacklevel=2)
         return self._clusters.setdefault(chosen, cluster)
 
     @pytest.hookimpl(wrapper=True)
@@ -201,7 +204,7 @@ class ClusterSession:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """End the run: delete its clusters, whichever process made them. The controller's workers have ended, or were killed."""
-        if not self._run or self._is_worker or not _are_leases():
+        if self._is_worker or not _holds_leases(self._run):
             return
         from kindasync.cluster import _leases
 
@@ -266,9 +269,14 @@ def kind_cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
 @pytest.fixture(scope="session")
 def kind_cluster(kind_cluster_factory: ClusterFactory, request: pytest.FixtureRequest) -> Cluster:
     """The cluster of the run, ready to be used; pytest-xdist's workers share it. Deleted at the end, unless it is to be kept or reused."""
+    from kindasync.errors import KindasyncError
+
     session = request.config.pluginmanager.get_plugin(SESSION)
     assert session is not None
-    return kind_cluster_factory(session.settings.config, name=session.name)
+    try:
+        return kind_cluster_factory(session.settings.config, name=session.name)
+    except (KindasyncError, OSError) as error:  # it says all that there is to say; each test that wants the cluster shows it
+        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
 
 
 @pytest.fixture
@@ -324,14 +332,27 @@ def _leave_out(directory: Path) -> None:
         (directory / ".gitignore").write_text("*\n")
 
 
-def _are_leases() -> bool:
-    """Whether there are any: told without the imports that it takes to end them."""
+def _lease_dir() -> Path:
     from platformdirs import user_state_path
 
-    return (user_state_path("kindasync") / "leases").exists()
+    return user_state_path("kindasync") / "leases"
 
 
-async def _get_or_create(name: str, config: AnyConfig | None, image: str, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
+def _are_leases() -> bool:
+    """Whether there are any, or may be in a moment."""
+    return _lease_dir().exists()
+
+
+def _holds_leases(run: str) -> bool:
+    """Whether a run does: told without the imports that it takes to end them."""
+    for path in _lease_dir().glob("*/*.json"):
+        with suppress(OSError):
+            if run in path.read_text():
+                return True
+    return False
+
+
+async def _get_or_create(name: str, config: AnyConfig | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
     """The cluster of that name, ready. Processes that ask for it at once wait for the one that creates it."""
     from kindasync import Engine
     from kindasync.cluster import Cluster
@@ -344,15 +365,10 @@ async def _get_or_create(name: str, config: AnyConfig | None, image: str, create
                 cluster = await Cluster.get(name)
         except ClusterNotFound:
             return await create()
-    from kindasync.cluster._reuse import is_of_another, wait_found  # half a second of imports, where nothing else in the session needs them
+    from kindasync.cluster._reuse import wait_found  # half a second of imports, where nothing else in the session needs them
 
     with _or_delete(name):
         await wait_found(cluster, config, timeout_s=READY_S)
-    if (config is not None or image) and await is_of_another(cluster, config, image):
-        message = f'cluster "{name}" was made from another configuration or image than this session asks for'
-        warnings.warn(
-            f"{message}: kindasync delete cluster --name {name}; the next session makes it anew", pytest.PytestWarning, stacklevel=2
-        )
     return cluster
 
 
@@ -367,7 +383,9 @@ def _or_delete(name: str) -> Iterator[None]:
         raise ClusterError(
             f'cluster "{name}" is there, but cannot be reused',
             why=f"{error.what}\n{error.why}",
-            hint=f"kindasync delete cluster --name {name}; the next session makes it anew",
+            hint="; or ".join(
+                filter(None, [error.hint, f"kindasync delete cluster --name {name}: the next session makes it anew"]),
+            ),
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -135,10 +136,9 @@ class ClusterApi:
 
     async def _sent(self, method: str, path: str, body: object, content_type: str | None) -> ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
+        data = None if body is None else io.BytesIO(json.dumps(body).encode())  # of bytes themselves aiohttp warns if they are many
         try:
-            response = await self.session.http.request(
-                method, f"{self.session.server}{path}", data=None if body is None else json.dumps(body), headers=headers
-            )
+            response = await self.session.http.request(method, f"{self.session.server}{path}", data=data, headers=headers)
             if response.status >= 400:
                 raise ApiRefused(method, path, response.status, await response.text())
         except (aiohttp.ClientError, TimeoutError) as error:

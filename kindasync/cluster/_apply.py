@@ -5,6 +5,7 @@ Source: Kubernetes, "Server-Side Apply": PATCH with application/apply-patch+yaml
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,15 @@ def _problems(document: Any) -> Iterator[str]:
     metadata = document.get("metadata")
     fields = {"apiVersion": document.get("apiVersion"), "kind": document.get("kind")}
     fields["metadata.name"] = metadata.get("name") if isinstance(metadata, Mapping) else None
-    yield from (f"{path} is missing, or no text" for path, value in fields.items() if not (isinstance(value, str) and value))
+    for path, value in fields.items():
+        if path == "metadata.name" and value is None and isinstance(metadata, Mapping) and "generateName" in metadata:
+            yield f"{path} is missing: what has a generateName can be created (by client()), not applied"
+        elif not (isinstance(value, str) and value):
+            yield f"{path} is missing, or no text"
+    try:
+        json.dumps(document)
+    except (TypeError, ValueError) as error:
+        yield f"it is no JSON: {error}"
 
 
 async def apply(

@@ -22,7 +22,7 @@ from kindasync.cluster._lookup import members
 from kindasync.cluster._names import OWNER_LABEL
 from kindasync.cluster._owner import has_ended, owner
 from kindasync.docker import Engine
-from kindasync.errors import AlreadyExists, KindasyncError, one_error
+from kindasync.errors import AlreadyExists, ConfigInvalid, EngineMissing, EngineUnreachable, KindasyncError, one_error
 
 LOCK_POLL_S = 0.05
 
@@ -108,8 +108,8 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
         _write(path, made)
         try:
             created = await create()
-        except AlreadyExists:
-            _forget(path)  # it is somebody else's
+        except (AlreadyExists, ConfigInvalid, EngineMissing, EngineUnreachable):
+            _forget(path)  # nothing was made
             raise
         maker = made.maker if created.name == cluster else ""
         _write(path, replace(made, cluster=created.name, maker=maker, ready=True))

@@ -19,6 +19,7 @@ from kindasync._delivering import delivering
 from kindasync._hosted import hosted
 from kindasync.cluster._api import ClusterApi
 from kindasync.cluster._channels import PIECE_BYTES, V4, Channels, open_channels
+from kindasync.cluster._conditions import state_of
 from kindasync.cluster._discovery import Reference
 from kindasync.cluster._pods import pod_of
 from kindasync.errors import ApiUnreachable, ClusterError, KindasyncError, one_error
@@ -91,6 +92,12 @@ class _Forward:
     async def _path(self) -> str:
         """Where a connection goes now: another pod, when that of the one before has ended."""
         target = await pod_of(self._api, self._reference)
+        if (target.pod.get("status") or {}).get("phase") != "Running":
+            raise ClusterError(
+                f"{self._reference} does not run",
+                why=state_of({**target.pod, "kind": "Pod"}),
+                hint=f'wait: cluster.wait_for("pod/{target.pod["metadata"]["name"]}", "condition=Ready")',
+            )
         return f"{target.path}/portforward?ports={target.port(self._port)}"
 
     async def _connection(self, client: socket.socket) -> None:

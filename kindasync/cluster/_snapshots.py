@@ -17,6 +17,7 @@ import anyio
 
 from kindasync._shielded import undoing
 from kindasync.cluster._get import get
+from kindasync.cluster._leftovers import cluster_of
 from kindasync.cluster._lookup import existing_members, is_node, role_of
 from kindasync.cluster._provision import start_program
 from kindasync.cluster._together import all_together
@@ -208,19 +209,21 @@ async def _ask(connection: Connection, containers: Iterable[Container], argument
         try:
             return json.loads((await container_run(connection, each.name, [PROGRAM, *arguments])).stdout)
         except ExecFailed as error:
-            failure = _explained(error)
+            failure = _explained(error, cluster_of(each))
     assert failure
     raise failure
 
 
-def _explained(error: ExecFailed) -> ClusterError:
+def _explained(error: ExecFailed, cluster: str) -> ClusterError:
     if error.exit_code in _ABSENT:
         return ClusterError(
             "the cluster's nodes cannot take snapshots",
             why="their image has no program for it",
             hint="create it with an image that kindasync build node-image has made",
         )
-    return ClusterError("the snapshot's program failed", why=error.output_tail, hint="kindasync get snapshots lists those that there are")
+    if "there is no snapshot" in error.output_tail:
+        return ClusterError(error.output_tail, hint=f"those that there are: kindasync get snapshots --name {cluster}")
+    return ClusterError("the snapshot's program failed", why=error.output_tail)
 
 
 async def _wait_usable(kubeconfig: Mapping[str, Any], cluster: str, nodes: Sequence[Container], change: _Change, bus: Bus) -> None:

@@ -17,16 +17,17 @@ from kindasync.cluster._readiness import condition_of
 from kindasync.errors import ApiRefused, ApiUnreachable, KindUnknown, NotReady
 
 EXPLAIN_S = 5.0
+LOOK_S = 10.0  # for one look
 Objects = list[dict[str, Any]]
 
 
 async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, *, timeout_s: float) -> Objects:
-    """Wait until objects meet a condition, and return them. See `Cluster.wait_for`."""
+    """Wait until objects meet a condition, and return them; with `timeout_s` 0, only look. See `Cluster.wait_for`."""
     resource: Resource | None = None
     objects: Objects | None = None
     unseen = "no answer"
     try:
-        with anyio.fail_after(timeout_s):
+        with anyio.fail_after(timeout_s or LOOK_S):
             resource = await api.find(reference.called)
             if not resource:
                 unseen = KindUnknown(reference.called.name).what
@@ -36,6 +37,8 @@ async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, 
                 async for objects in states:
                     if condition.met_by(objects):
                         return objects
+                    if not timeout_s:
+                        raise TimeoutError
             raise AssertionError("observing has no end")
     except TimeoutError as error:
         if objects is None:

@@ -77,6 +77,8 @@ async def killed(node_id: str, connect: Connect, settle: Settle | None) -> Async
 async def disconnected(node_id: str, connect: Connect, settle: Settle | None) -> AsyncIterator[None]:
     """Its places in all networks taken from it."""
     container = await _running(node_id, connect)
+    if not container.attachments:
+        raise NodeError(f"node {container.name} is in no network", why="it was disconnected before", hint="connect it again first")
     if not container.has_fixed_address:
         raise NodeError(
             f"node {container.name} cannot be disconnected",
@@ -127,7 +129,7 @@ async def _running(node_id: str, connect: Connect) -> Container:
     async with connect() as connection:
         container = await container_inspect(connection, node_id)
     if container.state != "running":
-        raise NodeError(f"node {container.name} does not run", why=f"its container is {container.state}", hint="start it first")
+        raise NodeError(f"node {container.name} does not run", why=f"its container is {container.state}", hint="have it run again first")
     return container
 
 

@@ -114,9 +114,12 @@ class Node:
                     path = stat.link_target  # the Engine gives the end of the whole chain
                     stat = await path_stat(connection, self.id, path)
             except NotFound as error:
+                hint = "name a file that is there, of a node that is"
                 if f"{normal(path)}/".startswith(_MOUNTS):
-                    error.hint = f'the Engine does not look into mounts: node.exec(["cat", "{path}"]) does'
-                raise
+                    hint = f'the Engine does not look into mounts: node.exec(["cat", "{path}"]) does'
+                raise NotFound(
+                    error.operation, f"{path} in node {self.name}", error.status, "no such file, or no such node", hint=hint
+                ) from error
             if not stat.is_file:
                 raise NodeError(f"{path} in node {self.name} is not a file", hint="name a file")
             return only_file(await read_archive(connection, self.id, path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,18 @@ def test_files_of_a_directory_go_by_their_names(tmp_path: Path) -> None:
         ("", "there is no object in it"),
         ("deploy.yaml", "object 1: it is no object, but str"),
         ([{"kind": "Pod"}, {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "x-"}}], None),
+        (
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "annotations": {"day": date(2026, 11, 27)}}},
+            "object 1: it is no JSON: Object of type date is not JSON serializable",
+        ),
         ("a: [", "did not find expected node content, in line 2"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_all_that_is_wrong(manifest: Manifest, why: str | None) -> None:
     """Before anything is applied."""
     why = why or (
-        "object 1: apiVersion is missing, or no text\nobject 1: metadata.name is missing, or no text\nobject 2: metadata.name is missing, or no text"
+        "object 1: apiVersion is missing, or no text\nobject 1: metadata.name is missing, or no text\n"
+        "object 2: metadata.name is missing: what has a generateName can be created (by client()), not applied"
     )
 
     with pytest.raises(ClusterError) as raised:

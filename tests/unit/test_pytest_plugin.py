@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
@@ -28,7 +29,7 @@ OPTIONS = ("-p", "no:cacheprovider", "-p", "no:randomly")
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # without it, pytest-asyncio warns
 WITHOUT_PYTEST_ASYNCIO = (*OPTIONS, "-p", "no:asyncio")
 HEEDED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background, shells have Ctrl-C ignored
-DELETE_IT = "*try: kindasync delete cluster --name pytest*"
+DELETE_IT = "*kindasync delete cluster --name pytest*"
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +239,59 @@ def test_a_reused_cluster_of_another_configuration_is_told(
             ['*cluster "pytest" was made from another configuration or image*kindasync delete cluster --name pytest*']
         )
     assert len(fake.requests_of("ContainerStart")) == 1
+
+
+def test_tests_in_forked_processes_share_the_cluster(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """As with pytest-forked: it ends with the run, whichever child has made it."""
+    pytester.makeconftest(
+        """
+        import os
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            child = os.fork()
+            if not child:
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                os._exit(not all(report.passed for report in reports))
+            assert os.waitpid(child, 0)[1] == 0
+            return True
+        """
+    )
+    pytester.makepyfile("def test_a(kind_cluster): pass\ndef test_b(kind_cluster): pass")
+
+    start(pytester, *WITHOUT_PYTEST_ASYNCIO)
+
+    assert len(fake.requests_of("ContainerStart")) == 1
+    assert fake.containers == {}
+
+
+def test_a_name_stands_for_one_configuration(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """The one that it was made from first; who asks for another one is told."""
+    pytester.makepyfile(
+        """
+        CONFIG = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4"}
+
+        def test_it(kind_cluster_factory):
+            assert kind_cluster_factory(CONFIG, name="one") == kind_cluster_factory({**CONFIG, "featureGates": {"A": True}}, name="one")
+        """
+    )
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "-W", "default")
+
+    result.assert_outcomes(passed=1, warnings=1)
+
+
+def test_what_nothing_came_of_leaves_nothing(pytester: pytest.Pytester, fake: FakeEngine, home: Path) -> None:
+    """Of a name that can be none."""
+    pytester.makepyfile("def test_it(kind_cluster): pass")
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--kind-name", "Bad_Name")
+
+    result.assert_outcomes(errors=1)
+    assert "Kubernetes clusters" not in result.stdout.str()
+    assert list(home.rglob("*.json")) == []
 
 
 def test_the_cluster_can_be_chosen(pytester: pytest.Pytester, fake: FakeEngine, host_ports: range) -> None:

@@ -269,7 +269,7 @@ async def test_what_the_program_says_is_passed_on(fake: FakeEngine) -> None:
     with pytest.raises(ClusterError, match='there is no snapshot "nope"') as raised:
         await cluster.restore("nope")
 
-    assert raised.value.hint == "kindasync get snapshots lists those that there are"
+    assert raised.value.hint == "those that there are: kindasync get snapshots --name demo"
 
 
 async def test_any_control_plane_that_runs_will_do(fake: FakeEngine) -> None:

@@ -164,9 +164,20 @@ async def test_an_api_server_that_does_not_know_yet_who_may_do_what(kubernetes: 
 async def test_a_deadline_before_any_answer(api: ClusterApi) -> None:
     """Nothing is said of kinds."""
     with pytest.raises(NotReady) as raised:
-        await waited(api, "pod/web", "exists", timeout_s=0)
+        await waited(api, "pod/web", "exists", timeout_s=1e-9)
 
     assert raised.value.last_state == "no answer"
+
+
+async def test_one_look(api: ClusterApi, kubernetes: Kubernetes) -> None:
+    """Without any time: what is there is found, what is not is told."""
+    with pytest.raises(NotReady) as raised:
+        await waited(api, "pod/web", "exists", timeout_s=0)
+    assert raised.value.last_state == "it is not there"
+
+    kubernetes.put(pod())
+
+    assert await waited(api, "pod/web", "exists", timeout_s=0) == ["web"]
 
 
 async def test_a_selector_that_is_none_is_refused_at_once(kubernetes: Kubernetes, api: ClusterApi) -> None:

@@ -24,7 +24,8 @@ const (
 	chunkBytes        = 1 << 20 // etcd takes requests of 1.5 MiB
 	batchSize         = 100     // and transactions of 128 operations
 	pageSize          = 2000
-	appearS           = 10 * time.Second // how long a snapshot that is being taken may need
+	created           = "created"        // the snapshot that is taken while nobody waits for it
+	appearS           = 10 * time.Second // how long it may need
 )
 
 // Snapshot is one copy, as `list` tells it.
@@ -183,7 +184,7 @@ func (s *store) drop(ctx context.Context, name string) (Snapshot, error) {
 	return found, err
 }
 
-// find gives the snapshot of a name; one that is not there may be being taken, and appear `within` a time.
+// find gives the snapshot of a name; one that is not there may appear `within` a time.
 func (s *store) find(ctx context.Context, name string, within time.Duration) (Snapshot, error) {
 	var found Snapshot
 	reply, err := s.client.Get(ctx, names+name)
@@ -205,7 +206,11 @@ func (s *store) find(ctx context.Context, name string, within time.Duration) (Sn
 
 // load gives the values of a snapshot, by key.
 func (s *store) load(ctx context.Context, name string) (map[string][]byte, error) {
-	found, err := s.find(ctx, name, appearS)
+	within := time.Duration(0)
+	if name == created {
+		within = appearS
+	}
+	found, err := s.find(ctx, name, within)
 	if err != nil {
 		return nil, err
 	}
