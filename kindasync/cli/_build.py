@@ -67,6 +67,8 @@ def build_node_image(
         force=force,
     )
     if dry_run:
+        if progress.as_json:
+            raise click.UsageError("--dry-run does nothing of which there could be --events")
         click.echo(dry_run_text(options, default_architecture=native_architecture()))
         return
     with progress.of("Building the node image …") as on_event:

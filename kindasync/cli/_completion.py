@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 
 import click
-from click.shell_completion import CompletionItem, FishComplete, add_completion_class, get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+    get_completion_class,
+)
 
 _POWERSHELL = r"""
 Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
@@ -28,15 +36,43 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 """
 
 
+class WholeWords(ShellComplete):
+    """For shells to which "--name=c" is one word, so that what it may become has to begin as it does."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        items = super().get_completions(args, incomplete)
+        option, equals, _ = incomplete.partition("=")
+        if equals and option.startswith("--"):
+            for item in items:
+                item.value = f"{option}={item.value}"
+        return items
+
+
 @add_completion_class
-class WholeHelp(FishComplete):
-    """click's for fish, which ends what it says of an option at the first comma."""
+class WordsOfBash(BashComplete):
+    """To bash, "--name=c" is three words."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        if incomplete == "=":
+            return args, ""
+        return (args[:-1] if args[-1:] == ["="] else args), incomplete
+
+
+@add_completion_class
+class WordsOfZsh(WholeWords, ZshComplete):
+    pass
+
+
+@add_completion_class
+class WordsOfFish(WholeWords, FishComplete):
+    """With all that is said of an option; click ends it at the first comma."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 
 
 @add_completion_class
-class PowershellComplete(FishComplete):
+class PowershellComplete(WholeWords, FishComplete):
     """Completion for PowerShell, which click does not have: it tells the words as fish does, and completes paths itself where nothing is printed."""
 
     name = "powershell"
@@ -60,7 +96,7 @@ def completion(context: click.Context, shell: str) -> None:
     """Print a script that completes commands in a shell.
 
     \b
-    source <(kindasync completion bash)
+    source <(kindasync completion bash)    # or zsh, after compinit
     kindasync completion fish > ~/.config/fish/completions/kindasync.fish
     kindasync completion powershell | Out-String | Invoke-Expression
     """

@@ -64,16 +64,15 @@ def create_cluster(
     document = _options.text_of(config_path) if config_path else None
     config = ClusterConfig()
     with suppress(ConfigInvalid):  # what is wrong with it is told when it is read again
-        config = load(document) if document is not None else config
+        config = load(document, name=name or "") if document is not None else config
         document = None
     config = replace(config, extras=replace(config.extras, preload=(*config.extras.preload, *map(str, preloads))))
     check(kubeconfig)
     wanted = name or config.name or DEFAULT_NAME
 
     async def operation() -> tuple[Cluster, Path]:
-        cluster = await Cluster.create(
-            wanted, config=config if document is None else document, image=image, wait_s=wait_s, retain=retain, on_event=on_event
-        )
+        named, asked = (wanted, config) if document is None else (name, document)
+        cluster = await Cluster.create(named, config=asked, image=image, wait_s=wait_s, retain=retain, on_event=on_event)
         return cluster, await merged(cluster, kubeconfig, made="created", retain=retain)
 
     with progress.of(f'Creating cluster "{wanted}" …') as on_event:

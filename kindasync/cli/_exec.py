@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ADMIN = "/etc/kubernetes/admin.conf"
 CLEAN_UP_S = 10.0
 _MARK = "KINDASYNC_EXEC"
-# Ends all programs that have this in their environment, $0.
-_END = 'for each in /proc/[0-9]*; do grep -qsxzF -e "$0" "$each/environ" && kill "${each#/proc/}"; done 2>/dev/null'
+# Sends the signal $1 to all programs that have $0 in their environment.
+_END = 'for each in /proc/[0-9]*; do grep -qsxzF -e "$0" "$each/environ" && kill -s "$1" "${each#/proc/}"; done 2>/dev/null'
 _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -51,7 +51,7 @@ def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool,
         node = await _node(name, node_name)
         return await _run_in(node, program, reads=interactive, has_terminal=tty)
 
-    return run(operation)
+    return run(operation, silent=True)
 
 
 @click.command("kubectl", context_settings=_PASSED_ON)
@@ -61,7 +61,8 @@ def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool,
     envvar="KIND_CLUSTER_NAME",
     default=DEFAULT_NAME,
     show_default=True,
-    help="The cluster's name; before kubectl's own arguments.",
+    callback=_options.named,
+    help="The cluster's name (environment: KIND_CLUSTER_NAME); before kubectl's own arguments.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kubectl(name: str, arguments: tuple[str, ...]) -> int:
@@ -89,7 +90,7 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> int:
                 has_terminal=has_terminal,
             )
 
-    return run(operation)
+    return run(operation, silent=True)
 
 
 async def _node(cluster: str, name: str | None) -> Node:
@@ -113,15 +114,17 @@ async def _node(cluster: str, name: str | None) -> Node:
 
 
 async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | None = None, reads: bool, has_terminal: bool) -> int:
-    """Run a program until it ends; its exit code. In a terminal, Ctrl-C is the program's; else it ends with us, which no Engine sees to."""
-    if has_terminal:
-        with _terminal.raw():
-            return await _run(node, argv, {**(env or {}), "TERM": os.environ.get("TERM", "xterm")}, reads=True, has_terminal=True)
+    """Run a program until it ends; its exit code. It ends with us, which no Engine sees to; in a terminal, Ctrl-C is the program's."""
     token = token_hex(8)
+    env = {**(env or {}), _MARK: token}
     try:
-        return await _run(node, argv, {**(env or {}), _MARK: token}, reads=reads, has_terminal=False)
+        if has_terminal:
+            with _terminal.raw():
+                return await _run(node, argv, {**env, "TERM": os.environ.get("TERM", "xterm")}, reads=True, has_terminal=True)
+        return await _run(node, argv, env, reads=reads, has_terminal=False)
     except BaseException as error:
-        if not await attempted(partial(node.exec, ["sh", "-c", _END, f"{_MARK}={token}"], check=False), CLEAN_UP_S):
+        signal = "HUP" if has_terminal else "TERM"  # as if the terminal had gone: shells that have one heed no other
+        if not await attempted(partial(node.exec, ["sh", "-c", _END, f"{_MARK}={token}", signal], check=False), CLEAN_UP_S):
             error.add_note(f"{argv[0]} may still run in node {node.name}")
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -310,8 +311,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> in
             settings, arguments = split_settings(respelled(own))
             if settings.quiet:
                 stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w"))))  # noqa: PTH123 (not a path of ours)
-            if os.environ.get(f"_{program.upper()}_COMPLETE") == "powershell_complete":
-                import_module("kindasync.cli._completion")  # the other shells click knows by itself
+            if f"_{program.upper()}_COMPLETE" in os.environ:
+                import_module("kindasync.cli._completion")  # our own ways of it
             color = False if "NO_COLOR" in os.environ else None  # as for kind, even if it is empty; click does not know it
             code = cli.main([*arguments, *passed_on], prog_name=program, standalone_mode=False, obj=settings, color=color)
             return code if isinstance(code, int) else 0
@@ -352,4 +353,7 @@ def run() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order, so that each gets its own descriptor
         if getattr(sys, name) is None:  # closed by whoever has started us
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 (for as long as the process lives)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # of letters that the terminal cannot show
     sys.exit(main(program=program_name(sys.argv[0])))

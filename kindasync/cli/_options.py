@@ -73,6 +73,11 @@ def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> lis
     return [CompletionItem(incomplete, type="file")]
 
 
+def named(_: click.Context, __: click.Parameter, value: str) -> str:
+    """A cluster's name; an empty one is none, as for the kind program."""
+    return value or DEFAULT_NAME
+
+
 name = click.option(
     "-n",
     "--name",
@@ -80,6 +85,7 @@ name = click.option(
     envvar="KIND_CLUSTER_NAME",
     default=DEFAULT_NAME,
     show_default=True,
+    callback=named,
     help="The cluster's name (environment: KIND_CLUSTER_NAME).",
 )
 config = click.option(

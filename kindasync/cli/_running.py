@@ -19,11 +19,12 @@ Result = TypeVar("Result")
 SIGNALS = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(operation: Callable[[], Awaitable[Result]], *, last: bool = False) -> Result:
+def run(operation: Callable[[], Awaitable[Result]], *, last: bool = False, silent: bool = False) -> Result:
     """Run `operation`. A signal cancels it, once: further ones change nothing about a clean-up that has begun.
 
     Signals that the caller has this process ignore, as nohup does, stay ignored. `last`: the command has done its work with it, so
-    signals that come when it has succeeded are too late, and ignored; so are those after the one that has ended it.
+    signals that come when it has succeeded are too late, and ignored; so are those after the one that has ended it. `silent`: what ends
+    at once, as programs do, needs no word about it.
     Raises: what `operation` raises; click's Exit with 128 + the signal's number if one ended it, after its notes were printed.
     """
     before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
@@ -38,7 +39,7 @@ def run(operation: Callable[[], Awaitable[Result]], *, last: bool = False) -> Re
             def interrupt(number: int) -> None:
                 received.append(number)
                 scope.cancel()
-                if len(received) == 1:
+                if len(received) == 1 and not silent:
                     with suppress(OSError):  # the terminal may be what has gone
                         _say("\ninterrupted: ending what was begun; this takes a few seconds")
 

@@ -31,12 +31,13 @@ def _on(name: str, work: Callable[[Cluster], Awaitable[Any]]) -> Any:
 @_snapshot
 @_options.name
 def snapshot(name: str, snapshot_name: str) -> None:
-    """Keep a cluster's API objects as they are now, under a name; "restore" makes them that again.
+    """Keep a cluster's API objects as they are now, under a name; "restore" makes them that again. An earlier one of that name is replaced.
 
     \b
     kindasync snapshot installed --name ci
     """
     _on(name, lambda cluster: cluster.snapshot(snapshot_name))
+    click.echo(f'kept snapshot "{snapshot_name}" of cluster "{name}"', err=True)
 
 
 @click.command("restore")
@@ -93,3 +94,4 @@ def delete_snapshot(name: str, snapshot_name: str) -> None:
     kindasync delete snapshot installed --name ci
     """
     _on(name, lambda cluster: cluster.delete_snapshot(snapshot_name))
+    click.echo(f'deleted snapshot "{snapshot_name}" of cluster "{name}"', err=True)

@@ -130,7 +130,7 @@ async def _assemble(
             from kindasync.cluster._control_plane import bring_up
 
             published = await assembly.balancer.get() if plan.balancer else container
-            kubeconfig = await bring_up(run, plan, first, facts.engine, api_server((published,), facts.engine), assembly)
+            kubeconfig = await bring_up(run, plan, first, facts.engine, api_server((published,), run.cluster, facts.engine), assembly)
         assembly.finished.set(None)
     return kubeconfig
 

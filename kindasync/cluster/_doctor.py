@@ -35,6 +35,9 @@ class Verdict(StrEnum):
     FAILURE = "failure"
 
 
+_PROVEN = ("cgroups", "capabilities")  # where there is something to say of these, clusters are made all the same
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that was looked at: the measured `value`, and the `fix` where it will not do."""
@@ -96,7 +99,7 @@ async def diagnose(connection: Connection, error: KindasyncError) -> None:
     with suppress(KindasyncError, OSError, ValueError), anyio.move_on_after(DIAGNOSIS_S):
         facts = await system_info(connection)
         host = await anyio.to_thread.run_sync(host_facts, facts, abandon_on_cancel=True)
-        problems = [f"doctor: {finding}" for finding in findings(facts, host) if finding.verdict is not Verdict.OK]
+        problems = [f"doctor: {each}" for each in findings(facts, host) if each.verdict is not Verdict.OK and each.name not in _PROVEN]
         error.evidence = "\n".join((*filter(None, [error.evidence.rstrip()]), *problems))
 
 

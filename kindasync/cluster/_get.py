@@ -42,7 +42,7 @@ async def get(connection: Connection, cluster: str) -> Found:
     """
     containers = await existing_members(connection, cluster)
     facts = await system_info(connection)
-    kubeconfig = for_cluster(await admin_conf(connection, containers), cluster, api_server(containers, facts))
+    kubeconfig = for_cluster(await admin_conf(connection, containers), cluster, api_server(containers, cluster, facts))
     for directory in sorted(kubeconfig_dirs(containers, cluster)):
         path = directory / _state.KUBECONFIG
         if _says(path, kubeconfig):

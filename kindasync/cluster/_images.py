@@ -112,7 +112,7 @@ async def _pull(connection: Connection, facts: EngineFacts, reference: str, bus:
         raise ImageUnusable(
             f'the node image "{reference}" is not in the Engine, and cannot be pulled',
             why=error.message if isinstance(error, ApiError) else error.why,
-            hint=f"check the name and the Engine's access to the registry; or build one: {BUILD_HINT}",
+            hint=f"check the name and the Engine's access to the registry; {BUILD_HINT}",
         ) from error
     bus.emit(ImagePulled(cluster=cluster, image=reference, duration_s=bus.elapsed_s() - began))
     return await image_inspect(connection, reference)

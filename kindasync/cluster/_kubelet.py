@@ -14,7 +14,8 @@ from kindasync.errors import KindasyncError
 
 LOG = ("journalctl", "--unit=kubelet", "--lines=200", "--no-pager", "--output=cat")
 LOG_S = 5.0
-TOLD_LINES = 20
+TOLD_LINES = 10
+_HEAD = re.compile(r"^[EF]\d{4} [\d:.]+ +\d+ \S+\] ")  # when, and where in the source
 _ERROR = re.compile(r"[EF]\d{4} |panic: |Error: ")  # klog's, Go's and cobra's
 
 
@@ -28,5 +29,5 @@ async def last_words(connection: Connection, container: Container) -> str:
 def telling(log: str) -> str:
     """The lines of a log that say what is wrong, the last of them, each once; if there are none, its last ones."""
     lines = log.strip().splitlines()
-    errors = dict.fromkeys(line for line in lines if _ERROR.match(line))
-    return "\n".join([*(errors or lines)][-TOLD_LINES:])
+    errors = {_HEAD.sub("", line): line for line in lines if _ERROR.match(line)}
+    return "\n".join([*(errors.values() or lines)][-TOLD_LINES:])

@@ -155,8 +155,11 @@ async def _blocks(file: anyio.AsyncFile[bytes]) -> AsyncIterator[AsyncIterator[b
 
 
 async def chosen(connection: Connection, cluster: str, names: Sequence[str] | None) -> tuple[Container, ...]:
-    """The cluster's nodes of those names; None: all. Raises: ClusterNotFound; ClusterError for names that none has."""
+    """The cluster's nodes of those names; None: all. Raises: ClusterNotFound; ClusterError for names that none has, and if none runs."""
     there = [each for each in await existing_members(connection, cluster) if is_node(each)]
+    if not any(each.state == "running" for each in there):
+        states = ", ".join(f"{each.name} is {each.state}" for each in there)
+        raise ClusterError(f'no node of cluster "{cluster}" runs', why=states, hint=f"kindasync start --name {cluster}")
     if names is None:
         return tuple(there)
     unknown = [name for name in names if name not in {each.name for each in there}]

@@ -56,10 +56,10 @@ def is_node(container: Container) -> bool:
     return role_of(container) in (Role.CONTROL_PLANE, Role.WORKER)
 
 
-def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
+def api_server(containers: tuple[Container, ...], cluster: str, facts: EngineFacts) -> str:
     """The URL of the cluster's API server, from the ports that are published: the balancer's, else the first control plane's.
 
-    Raises: NodeError if it is not published: the node does not run.
+    Raises: NodeError if it is not published.
     """
     ordered = sorted(containers, key=lambda container: role_of(container) is not Role.LOAD_BALANCER)
     for container in ordered:
@@ -68,10 +68,11 @@ def api_server(containers: tuple[Container, ...], facts: EngineFacts) -> str:
         for port in container.ports:
             if port.container_port == API_PORT and port.protocol == "tcp" and port.host_port:
                 return server_url(port.host_ip, port.host_port, facts)
+    runs = any(container.state == "running" for container in containers)
     raise NodeError(
-        "the cluster's API server is not published on any port",
+        "the cluster's API server is not published on any port" if runs else "the cluster does not run",
         why=", ".join(f"{container.name} is {container.state}" for container in containers),
-        hint="kindasync start starts its nodes",
+        hint=f"kindasync start --name {cluster}",
     )
 
 

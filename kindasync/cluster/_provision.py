@@ -82,7 +82,7 @@ async def living(run: Run, container: Container) -> AsyncIterator[Console]:
                 f"the kubelet of node {container.name} fails again and again",
                 why=words.rpartition("\n")[2] or "its log says nothing",
                 hint="mend what the configuration tells it: featureGates, kubeadmConfigPatches",
-                evidence=words,
+                evidence=words if "\n" in words else "",
             )
 
     async with anyio.create_task_group() as tasks:

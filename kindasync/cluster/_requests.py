@@ -58,7 +58,7 @@ def _named(config: AnyConfig | None, name: str | None) -> ClusterConfig:
     if config is None:
         config = ClusterConfig()
     if not isinstance(config, ClusterConfig):
-        config = load(config)
+        config = load(config, name=name or "")
     return replace(config, name=name or config.name or f"test-{token_hex(4)}")
 
 

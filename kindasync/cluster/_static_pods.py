@@ -40,5 +40,5 @@ def _failure(node: str, logs: str) -> NodeError | None:
         f"{head[1]} on node {node} fails again and again",
         why=words.rpartition("\n")[2] or "its log says nothing",
         hint="mend what the configuration tells it: runtimeConfig, featureGates, kubeadmConfigPatches",
-        evidence=words,
+        evidence=words if "\n" in words else "",
     )

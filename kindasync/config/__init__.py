@@ -54,8 +54,10 @@ __all__ = [
 ]
 
 
-def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> ClusterConfig:
+def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]], *, name: str = "") -> ClusterConfig:
     """Read a configuration: YAML text, the path of a YAML file, or the same as data: kind's document, or that and our own.
+
+    `name` wins over the one that it says.
 
     Source: kind's configuration, apiVersion kind.x-k8s.io/v1alpha4. Our own: ClusterExtras, apiVersion kindasync/v1alpha1;
     the paths of its problems begin with "extras".
@@ -63,4 +65,4 @@ def load(source: str | bytes | Path | Mapping[str, Any] | Sequence[Mapping[str, 
     """
     from kindasync.config._decode import load as decode
 
-    return decode(source)
+    return decode(source, name=name)

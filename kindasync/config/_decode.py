@@ -35,12 +35,18 @@ class _Part:
     unknown: frozenset[str] = frozenset()
 
 
-def load(source: Source) -> ClusterConfig:
-    """Read a configuration: YAML text, a path to such a file, or the same as data, of one document or several.
+def load(source: Source, *, name: str = "") -> ClusterConfig:
+    """Read a configuration: YAML text, a path to such a file, or the same as data, of one document or several. `name` wins over the one in it.
 
     Raises: ConfigInvalid with all problems of shape and, where the shape allows to look for them, of the rules; OSError for a file.
     """
-    return _decoded(*_documents(source))
+    documents, problems = _documents(source)
+    if name:
+        documents = [
+            each._replace(value={**each.value, "name": name}) if isinstance(each.value, Mapping) and _is(_models.Cluster, each) else each
+            for each in documents
+        ]
+    return _decoded(documents, problems)
 
 
 def load_node(source: Source, role: str = "") -> ClusterConfig:

@@ -259,15 +259,17 @@ UDP = PortBinding(container_port=6443, protocol="udp", host_ip="127.0.0.1", host
 )
 def test_where_the_api_server_is(containers: tuple[Container, ...], server: str) -> None:
     """At the port that the balancer publishes, else the first control plane that publishes one."""
-    assert api_server(containers, FACTS) == server
+    assert api_server(containers, "demo", FACTS) == server
 
 
-def test_an_api_server_that_is_not_published() -> None:
+@pytest.mark.parametrize(("state", "what"), [("exited", "the cluster does not run"), ("running", "not published")])
+def test_an_api_server_that_is_not_published(state: str, what: str) -> None:
     """The error tells how the nodes are."""
-    with pytest.raises(NodeError, match="not published") as missing:
-        api_server((container("demo-control-plane", "control-plane", state="exited"),), FACTS)
+    with pytest.raises(NodeError, match=what) as missing:
+        api_server((container("demo-control-plane", "control-plane", state=state),), "demo", FACTS)
 
-    assert missing.value.why == "demo-control-plane is exited"
+    assert missing.value.why == f"demo-control-plane is {state}"
+    assert missing.value.hint == "kindasync start --name demo"
 
 
 @pytest.mark.parametrize(

@@ -498,6 +498,31 @@ def test_events_of_a_delete(run: Run) -> None:
     assert ran.err == ""
 
 
+def test_a_name_wins_over_that_of_the_configuration(run: Run, tmp_path: Path) -> None:
+    """Which may be none."""
+    (tmp_path / "cluster.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nname: Not_One\n")
+
+    assert run("create", "cluster", "--config", str(tmp_path / "cluster.yaml")).code == 1
+    assert run("create", "cluster", "--config", str(tmp_path / "cluster.yaml"), "--name", "demo").code == 0
+
+
+@pytest.mark.parametrize("command", ["create cluster", "get nodes", "delete cluster"])
+def test_an_empty_name_is_none(run: Run, command: str) -> None:
+    """As for the kind program."""
+    run("create", "cluster", "--name", "kind") if command != "create cluster" else None
+
+    assert "kind" in run(*command.split(), "--name", "").err + run("get", "nodes", "--name", "").out
+
+
+def test_output_that_the_encoding_cannot_show(fake: FakeEngine, home: Path) -> None:
+    """A letter is lost, not the answer."""
+    environment = {**os.environ, "DOCKER_HOST": fake.url, "PYTHONIOENCODING": "latin-1"}
+    ran = subprocess.run([sys.executable, "-m", "kindasync", "doctor"], env=environment, capture_output=True, check=False)
+
+    assert b"? Engine" in ran.stdout
+    assert b"Traceback" not in ran.stderr
+
+
 # -- version, doctor, completion
 
 
@@ -611,6 +636,24 @@ def test_completions_in_shells(shell: str, script: str) -> None:
     ran = subprocess.run([shell, "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True)
 
     assert sorted(ran.stdout.split()) == ["--timeline", "--timings"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "word", "offered"),
+    [
+        ("bash", "kindasync\ncreate\ncluster\n--events\n=\nj", 5, "plain,json"),
+        ("bash", "kindasync\ncreate\ncluster\n--events\n=", 4, "plain,json"),
+        ("zsh", "kindasync create cluster --events=j", 3, "plain\n--events=json\n_"),
+        ("fish", "kindasync create cluster --events=j", "--events=j", "plain,--events=json"),
+        ("powershell", "kindasync create cluster --events=j", "--events=j", "--events=json\t--events=json"),
+    ],
+)
+def test_values_behind_an_equals_sign_are_completed(shell: str, words: str, word: object, offered: str) -> None:
+    """As each shell takes a line apart."""
+    environment = {**os.environ, "_KINDASYNC_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(word)}
+    ran = subprocess.run([sys.executable, "-m", "kindasync"], env=environment, capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == offered
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -898,7 +941,7 @@ def test_a_program_ends_with_the_command_that_runs_it(fake: FakeEngine, home: Pa
 
     marks = [each for request in fake.requests_of("ContainerExec") for each in request.json.get("Env") or () if "EXEC" in each]
     assert process.returncode == 130
-    assert [argv[-1] for argv in ended] == marks
+    assert [[*argv[-2:]] for argv in ended] == [[*marks, "TERM"]]
     assert len(marks) == 1
 
 

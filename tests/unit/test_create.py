@@ -296,6 +296,24 @@ async def test_a_listener_that_fails_fails_the_create(fake: FakeEngine, home: Pa
         await create(fake, on_event=broken)
 
 
+@pytest.mark.parametrize("cancels", ["what it awaits", "itself"])
+async def test_a_listener_that_is_cancelled_fails_the_create(fake: FakeEngine, home: Path, cancels: str) -> None:
+    """Which ends with it, as its deliveries do: nobody may take that for a success."""
+
+    async def cancelled(event: Event) -> None:
+        if isinstance(event, told.NodePaused):
+            if cancels == "itself":
+                task = asyncio.current_task()
+                assert task
+                task.cancel()
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    with nothing_left(fake, home), pytest.raises(RuntimeError, match="a listener of events was cancelled"):
+        await create(fake, on_event=cancelled)
+
+
 async def test_a_listener_that_fails_at_the_very_end_fails_the_create(fake: FakeEngine, home: Path) -> None:
     """Whoever gets an error instead of a cluster has none."""
 

@@ -154,7 +154,7 @@ async def test_a_node_that_does_not_run_has_no_address(fake: FakeEngine) -> None
     with pytest.raises(NodeError, match=f"{NODE} is exited") as raised:
         await Cluster.get("demo", engine=fake.url)
 
-    assert raised.value.hint == "kindasync start starts its nodes"
+    assert raised.value.hint == "kindasync start --name demo"
 
 
 async def test_a_cluster_that_is_being_made_has_no_kubeconfig_yet(fake: FakeEngine) -> None:
