@@ -71,7 +71,7 @@ def create_cluster(
     wanted = name or config.name or DEFAULT_NAME
 
     async def operation() -> tuple[Cluster, Path]:
-        named, asked = (wanted, config) if document is None else (name, document)
+        named, asked = (wanted, config) if document is None else (name or None, document)
         cluster = await Cluster.create(named, config=asked, image=image, wait_s=wait_s, retain=retain, on_event=on_event)
         return cluster, await merged(cluster, kubeconfig, made="created", retain=retain)
 

@@ -499,7 +499,7 @@ class Cluster:
         `condition`, as kubectl's: "condition=Available" or "condition=Ready=False" (not of an older generation of the object);
         "jsonpath={.status.phase}=Running", or without value: that there is one; "exists"; "delete", until there is none; or a
         function from the object to bool: a LookupError of what is not there yet means no. Returns the objects, by name; none after "delete".
-        Raises: ClusterError for what is no reference or condition; NotReady after `timeout_s` seconds with how the objects were
+        Raises: ClusterError for what is no reference or condition; KindUnknown for "delete" of a kind that there is not; NotReady after `timeout_s` seconds (0: one look) with how the objects were
         seen last, for pods with why their containers wait, and as `evidence` how the pods of a Deployment and the like are.
         Cancellation: ends it.
         """
@@ -516,7 +516,7 @@ class Cluster:
         """The cluster's Kubernetes Events, by a watch: `async for event in cluster.events()`. What kindasync does is told to `on_event` instead.
 
         Shape: objects of core/v1 ("type", "reason", "message", "involvedObject", …): those of the last hour, oldest first, then each
-        that is new or has happened again, without end. `namespace` None: of all.
+        that is new or has happened again, without end: while no API server answers, as of a cluster that is stopped, none comes. `namespace` None: of all.
         Cancellation, or closing the iterator: ends the watch. Who breaks off closes it by `contextlib.aclosing(cluster.events())`.
         """
         from kindasync.cluster._kubernetes_events import kubernetes_events
@@ -528,7 +528,7 @@ class Cluster:
     def env(self) -> dict[str, str]:
         """What other programs need in their environment to use the cluster: `{**os.environ, **cluster.env()}` for subprocesses.
 
-        Shape: KUBECONFIG, a file of this user alone (0600), which is written anew if it was removed; KIND_CLUSTER_NAME; and where
+        Shape: KUBECONFIG, a file of this user alone (0600), which is written anew if it was removed, be it with the cluster; KIND_CLUSTER_NAME; and where
         the environment names another Engine, or none, DOCKER_HOST (with TLS also DOCKER_TLS_VERIFY and DOCKER_CERT_PATH).
         Raises: ClusterError if the file cannot be written.
         """
@@ -554,8 +554,9 @@ class Cluster:
         Shape: `reference` "pod/web", or "deployment/web" and the like for one of its pods; `container` empty: as kubectl, the
         annotated one, else the first.
         Raises: ExecFailed for another exit code than 0, unless `check` is False; ClusterError for what is no reference, has no pod
-        that runs, or for a pod, container or program that is not there.
-        Cancellation: ends the waiting; the program may run on.
+        that runs, or for a pod, container or program that is not there; NotReady if no API server answers for a minute.
+        Cancellation: ends the waiting; the program may run on. There is no other end if the program leaves more than some 100 kB of
+        its `stdin` unread: as with kubectl, no node tells then that it has ended. `anyio.fail_after` sets one.
         """
         from kindasync.cluster._discovery import Reference
         from kindasync.cluster._pod_exec import pod_exec
@@ -582,7 +583,8 @@ class Cluster:
         Any number of connections at once. One that fails is reset, and why is told by a Warned to `on_event`. No runtime tells a pod
         that its client has ended one direction: what it still sends arrives, until it ends the connection, or is silent for 10 s.
         The context may be entered in one task, and left in another.
-        Raises: ClusterError for what is no reference, is not there, or has no such port or no pod that runs; or if `local_port` is taken.
+        Raises: ClusterError for what is no reference, is not there, or has no such port or no pod that runs; or if `local_port` is taken;
+        NotReady if no API server answers for a minute.
         Cancellation, or leaving the context: all connections are closed, and nothing listens any more.
         """
         from kindasync.cluster._discovery import Reference

@@ -100,7 +100,7 @@ async def lease(cluster: str, holder: Holder, create: Callable[[], Awaitable[Clu
                 raise AlreadyExists(
                     f'cluster "{cluster}" belongs to another run of tests',
                     why="it has not ended",
-                    hint="wait for it, or choose another name",
+                    hint="wait for it, or choose another name; to use one cluster in several runs: pytest --kind-reuse",
                 )
             case Verdict.REPLACE if found:
                 await _delete(found)

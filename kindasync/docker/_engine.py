@@ -33,6 +33,9 @@ class Engine:
 
     endpoint: Endpoint
 
+    def __repr__(self) -> str:
+        return f"Engine({self.url!r})"
+
     @classmethod
     def of(cls, engine: Engine | str | None) -> Self | Engine:
         """`engine` itself; the Engine at a URL; None: the one that the environment names (DOCKER_HOST, a context, a socket).

@@ -117,9 +117,10 @@ async def test_what_ci_runs(number: int, tmp_path: Path) -> None:
 
 async def test_the_tutorial(name: str, tmp_path: Path) -> None:
     """Its commands, but for what installs, one after the other; with another name than "pytest", which somebody may use."""
-    (python,) = pages.blocks(ROOT / "docs/tutorial.md", "python")
+    python, conftest = pages.blocks(ROOT / "docs/tutorial.md", "python")
     _, commands = pages.blocks(ROOT / "docs/tutorial.md", "console")
     (tmp_path / "test_web.py").write_text(python)
+    (tmp_path / "conftest.py").write_text(conftest)
     lines = [line.removeprefix("$ ").replace("--name pytest", f"--name {name}") for line in commands.splitlines()]
 
     printed = await run(lines, tmp_path, PYTEST_ADDOPTS=f"--kind-name {name}")
