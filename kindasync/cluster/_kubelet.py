@@ -29,5 +29,9 @@ async def last_words(connection: Connection, container: Container) -> str:
 def telling(log: str) -> str:
     """The lines of a log that say what is wrong, the last of them, each once; if there are none, its last ones."""
     lines = log.strip().splitlines()
-    errors = {_HEAD.sub("", line): line for line in lines if _ERROR.match(line)}
+    errors: dict[str, str] = {}
+    for line in lines:
+        if _ERROR.match(line):
+            errors.pop(_HEAD.sub("", line), None)
+            errors[_HEAD.sub("", line)] = line
     return "\n".join([*(errors.values() or lines)][-TOLD_LINES:])

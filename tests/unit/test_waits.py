@@ -189,13 +189,13 @@ async def test_a_wait_for_readiness_that_expires_shows_the_kubelets_last_lines(f
             "panic: unrecognized feature gate: X",
         ),
         ("E1127 a\nI1127 b\nE1127 c\n", "E1127 a\nE1127 c"),
-        ("E1127 14:00:00.1     123 a.go:1] lost\nE1127 14:00:01.1     123 a.go:1] lost\n", "E1127 14:00:01.1     123 a.go:1] lost"),
+        ("E1127 14:00:00.1  1 a.go:1] lost\nE1127 b\nE1127 14:00:01.1  1 a.go:1] lost\n", "E1127 b\nE1127 14:00:01.1  1 a.go:1] lost"),
         ("a\nb\n", "a\nb"),
         ("", ""),
     ],
 )
 def test_of_a_log_its_errors_are_shown(log: str, told: str) -> None:
-    """Each once; of one without, its end."""
+    """Each once, as it came last; of one without, its end."""
     assert telling(log) == told
 
 
