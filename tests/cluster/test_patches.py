@@ -10,13 +10,14 @@ import pytest
 from kubernetes_asyncio.client import CoreV1Api
 
 from kindasync import Cluster
+from tests.pages import ROOT, blocks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
-CONFIG = """
-kind: Cluster
-apiVersion: kind.x-k8s.io/v1alpha4
-kubeadmConfigPatches:
+# The page about the node image ends its configuration with a patch of the kubelet's.
+CONFIG = (
+    blocks(ROOT / "docs/node-image.md", "yaml")[0]
+    + """
 - |
   kind: KubeletConfiguration
   maxPods: 42
@@ -43,6 +44,7 @@ containerdConfigPatches:
 containerdConfigPatchesJSON6902:
 - '[{"op": "add", "path": "/debug", "value": {"level": "info"}}]'
 """
+)
 ADDED: list[dict[str, Any]] = [{"labels": {"tier": "db"}}, {"memory": "1Gi"}]
 
 
@@ -58,8 +60,10 @@ async def test_patches_arrive() -> None:
         dumps = [(await each.exec(["containerd", "config", "dump"])).text for each in (node, added)]
         resolver = (await added.get("/etc/resolv.conf")).decode()
         certificate = ssl.PEM_cert_to_DER_cert((await node.get("/etc/kubernetes/pki/apiserver.crt")).decode())
+        kubelet = (await node.get("/var/lib/kubelet/config.yaml")).decode()
         etcd = (await node.exec(["ls", "/tmp/etcd"])).text
 
+    assert "failCgroupV1: false" in kubelet
     pods = {name: each.status.capacity["pods"] for name, each in nodes.items()}
     assert pods == {node.name: "42", f"{cluster.name}-worker": "43", added.name: "44"}
     assert nodes[added.name].metadata.labels["tier"] == "db"

@@ -245,15 +245,3 @@ async def test_kindasyncs_own_document(archive: Path, name: str, tmp_path: Path,
 
     assert f"node/{name}-worker2\n" in printed
     assert "10.0.0.5" in printed
-
-
-async def test_a_kubelet_that_takes_cgroup_v1(tmp_path: Path, own_home: Path) -> None:
-    """The patch of the page about the node image."""
-    (tmp_path / "kubelet.yaml").write_text(*pages.blocks(ROOT / "docs/node-image.md", "yaml"))
-    look = "kindasync exec -- grep failCgroupV1 /var/lib/kubelet/config.yaml"
-    try:
-        printed = await run(["kindasync create cluster --config kubelet.yaml", look], tmp_path)
-    finally:
-        await run(["kindasync delete cluster"], tmp_path)
-
-    assert printed.endswith("failCgroupV1: false\n")
