@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from glob import escape, glob
 
 import click
 from click.shell_completion import (
@@ -43,9 +44,15 @@ class WholeWords(ShellComplete):
         items = super().get_completions(args, incomplete)
         option, equals, _ = incomplete.partition("=")
         if equals and option.startswith("--"):
-            for item in items:
-                item.value = f"{option}={item.value}"
+            return [CompletionItem(f"{option}={value}", help=item.help) for item in items for value in _values(item)]
         return items
+
+
+def _values(item: CompletionItem) -> list[str]:
+    """What an item stands for; behind an option, shells complete no paths."""
+    if item.type == "plain":
+        return [item.value]
+    return [f"{path}/" if os.path.isdir(path) else path for path in sorted(glob(f"{escape(item.value)}*"))]  # noqa: PTH112, PTH207 (as typed)
 
 
 @add_completion_class

@@ -645,6 +645,8 @@ def test_completions_in_shells(shell: str, script: str) -> None:
         ("bash", "kindasync\ncreate\ncluster\n--events\n=", 4, "plain,json"),
         ("zsh", "kindasync create cluster --events=j", 3, "plain\n--events=json\n_"),
         ("fish", "kindasync create cluster --events=j", "--events=j", "plain,--events=json"),
+        ("fish", "kindasync create cluster --config=/etc/hostn", "--config=/etc/hostn", "plain,--config=/etc/hostname"),
+        ("fish", "kindasync create cluster --config=/et", "--config=/et", "plain,--config=/etc/"),
         ("powershell", "kindasync create cluster --events=j", "--events=j", "--events=json\t--events=json"),
     ],
 )
