@@ -24,6 +24,11 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def typed(block: str) -> list[str]:
+    """What is typed in a block of a terminal, line by line."""
+    return [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+
+
 def scripts(document: object) -> Iterator[str]:
     """What a CI job runs, in GitHub's form or GitLab's."""
     if isinstance(document, dict):

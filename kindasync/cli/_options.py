@@ -6,16 +6,18 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-from click.shell_completion import CompletionItem
 
 from kindasync.cli._output import JSON, WIDE, YAML
 from kindasync.config import DEFAULT_NAME
 from kindasync.config._duration import duration_s
 from kindasync.errors import KindasyncError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMPLETION_S = 1.0
 
@@ -70,6 +72,8 @@ def complete_nodes(context: click.Context, parameter: click.Parameter, incomplet
 
 def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The shell does it."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="file")]
 
 

@@ -10,7 +10,7 @@ import anyio
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
-from kindasync.errors import KindasyncError
+from kindasync.errors import KindasyncError, NodeError
 
 LOG = ("journalctl", "--unit=kubelet", "--lines=200", "--no-pager", "--output=cat")
 LOG_S = 5.0
@@ -32,6 +32,17 @@ def telling(log: str) -> str:
     errors: dict[str, str] = {}
     for line in lines:
         if _ERROR.match(line):
-            errors.pop(_HEAD.sub("", line), None)
-            errors[_HEAD.sub("", line)] = line
+            said = _HEAD.sub("", line)
+            errors.pop(said, None)
+            errors[said] = line
     return "\n".join([*(errors.values() or lines)][-TOLD_LINES:])
+
+
+def fails_again(what: str, words: str, settings: str) -> NodeError:
+    """The error of a kubelet, or of what a kubelet starts, that fails again and again: `words` are its last, `settings` those that may be why."""
+    return NodeError(
+        f"{what} fails again and again",
+        why=words.rpartition("\n")[2] or "its log says nothing",
+        hint=f"mend what the configuration tells it: {settings}",
+        evidence=words if "\n" in words else "",
+    )

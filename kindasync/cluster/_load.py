@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from kindasync.cluster._lookup import existing_members, is_node
+from kindasync.cluster._lookup import existing_members, is_node, states_of
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_run
@@ -158,8 +158,7 @@ async def chosen(connection: Connection, cluster: str, names: Sequence[str] | No
     """The cluster's nodes of those names; None: all. Raises: ClusterNotFound; ClusterError for names that none has, and if none runs."""
     there = [each for each in await existing_members(connection, cluster) if is_node(each)]
     if not any(each.state == "running" for each in there):
-        states = ", ".join(f"{each.name} is {each.state}" for each in there)
-        raise ClusterError(f'no node of cluster "{cluster}" runs', why=states, hint=f"kindasync start --name {cluster}")
+        raise ClusterError(f'no node of cluster "{cluster}" runs', why=states_of(there), hint=f"kindasync start --name {cluster}")
     if names is None:
         return tuple(there)
     unknown = [name for name in names if name not in {each.name for each in there}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kindasync.cluster._names import REGISTRY_LABEL, natural
 from kindasync.config import Role
 from kindasync.docker import Connection
@@ -56,6 +58,11 @@ def is_node(container: Container) -> bool:
     return role_of(container) in (Role.CONTROL_PLANE, Role.WORKER)
 
 
+def states_of(containers: Iterable[Container]) -> str:
+    """How containers are, in words."""
+    return ", ".join(f"{each.name} is {each.state}" for each in containers)
+
+
 def api_server(containers: tuple[Container, ...], cluster: str, facts: EngineFacts) -> str:
     """The URL of the cluster's API server, from the ports that are published: the balancer's, else the first control plane's.
 
@@ -71,7 +78,7 @@ def api_server(containers: tuple[Container, ...], cluster: str, facts: EngineFac
     runs = any(container.state == "running" for container in containers)
     raise NodeError(
         "the cluster's API server is not published on any port" if runs else "the cluster does not run",
-        why=", ".join(f"{container.name} is {container.state}" for container in containers),
+        why=states_of(containers),
         hint=f"kindasync start --name {cluster}",
     )
 

@@ -17,7 +17,7 @@ import anyio
 from kindasync import events, go_yaml
 from kindasync.cluster._assembly import Assembly, Authority
 from kindasync.cluster._kept import kept_files
-from kindasync.cluster._kubelet import last_words
+from kindasync.cluster._kubelet import fails_again, last_words
 from kindasync.cluster._limits import system_reserved
 from kindasync.cluster._patched import CONTAINERD_CONFIG, patched_containerd, patched_kubeadm, patches_containerd
 from kindasync.cluster._run import Run
@@ -78,12 +78,7 @@ async def living(run: Run, container: Container) -> AsyncIterator[Console]:
         await console.wait_for_times(lambda line: line == KUBELET_FAILED, KUBELET_FAILURES)
         with run.step(f"run the kubelet of node {container.name}", node=container.name):
             words = await last_words(run.connection, container)
-            raise NodeError(
-                f"the kubelet of node {container.name} fails again and again",
-                why=words.rpartition("\n")[2] or "its log says nothing",
-                hint="mend what the configuration tells it: featureGates, kubeadmConfigPatches",
-                evidence=words if "\n" in words else "",
-            )
+            raise fails_again(f"the kubelet of node {container.name}", words, "featureGates, kubeadmConfigPatches")
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow)

@@ -18,7 +18,7 @@ import anyio
 from kindasync._shielded import undoing
 from kindasync.cluster._get import get
 from kindasync.cluster._leftovers import cluster_of
-from kindasync.cluster._lookup import existing_members, is_node, role_of
+from kindasync.cluster._lookup import existing_members, is_node, role_of, states_of
 from kindasync.cluster._provision import start_program
 from kindasync.cluster._together import all_together
 from kindasync.config import Role
@@ -202,8 +202,7 @@ async def _ask(connection: Connection, containers: Iterable[Container], argument
     control_planes = [each for each in containers if role_of(each) is Role.CONTROL_PLANE]
     running = [each for each in control_planes if each.state == "running"]
     if not running:
-        states = ", ".join(f"{each.name} is {each.state}" for each in control_planes)
-        raise ClusterError("no control plane of the cluster runs", why=states, hint="kindasync start starts them")
+        raise ClusterError("no control plane of the cluster runs", why=states_of(control_planes), hint="kindasync start starts them")
     failure: KindasyncError | None = None
     for each in running:
         try:

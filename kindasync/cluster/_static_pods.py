@@ -6,6 +6,7 @@ import re
 
 import anyio
 
+from kindasync.cluster._kubelet import fails_again
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_run
@@ -36,9 +37,4 @@ def _failure(node: str, logs: str) -> NodeError | None:
     if not (head := _HEAD.search(logs)):
         return None
     words = _STAMP.sub("", _HEAD.sub("", logs)).strip()
-    return NodeError(
-        f"{head[1]} on node {node} fails again and again",
-        why=words.rpartition("\n")[2] or "its log says nothing",
-        hint="mend what the configuration tells it: runtimeConfig, featureGates, kubeadmConfigPatches",
-        evidence=words if "\n" in words else "",
-    )
+    return fails_again(f"{head[1]} on node {node}", words, "runtimeConfig, featureGates, kubeadmConfigPatches")

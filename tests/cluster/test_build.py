@@ -25,9 +25,9 @@ from tests.cluster.test_registries import upstream
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 LINES = [
-    line.removeprefix("$ ").partition("#")[0].strip()
+    line.partition("#")[0].strip()
     for page, number in (("node-image", 0), ("custom-image", 1))
-    for line in pages.blocks(pages.ROOT / f"docs/{page}.md", "console")[number].splitlines()
+    for line in pages.typed(pages.blocks(pages.ROOT / f"docs/{page}.md", "console")[number])
 ]  # what pages say to type
 
 

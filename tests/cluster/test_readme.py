@@ -21,7 +21,7 @@ from kindasync.docker.containers import container_inspect
 from kindasync.testing._api_server import CERTIFICATE
 from tests import pages
 from tests.cluster.conftest import BUSYBOX, run_cli
-from tests.pages import ROOT
+from tests.pages import ROOT, typed
 
 pytestmark = pytest.mark.anyio
 blocks = partial(pages.blocks, pages.README)
@@ -35,7 +35,7 @@ def own_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_first_commands(own_home: Path) -> None:
     """create and delete, without any option."""
-    commands = [line.removeprefix("$ ").split("#")[0].split() for line in blocks("console")[0].splitlines()]
+    commands = [line.split("#")[0].split() for line in typed(blocks("console")[0])]
     assert [command[0] for command in commands] == ["pip", "kindasync", "kindasync"]
 
     results = [await anyio.to_thread.run_sync(partial(run_cli, *command[1:])) for command in commands[1:]]
@@ -121,7 +121,7 @@ async def test_the_tutorial(name: str, tmp_path: Path) -> None:
     _, commands = pages.blocks(ROOT / "docs/tutorial.md", "console")
     (tmp_path / "test_web.py").write_text(python)
     (tmp_path / "conftest.py").write_text(conftest)
-    lines = [line.removeprefix("$ ").replace("--name pytest", f"--name {name}") for line in commands.splitlines()]
+    lines = [line.replace("--name pytest", f"--name {name}") for line in typed(commands)]
 
     printed = await run(lines, tmp_path, PYTEST_ADDOPTS=f"--kind-name {name}")
 
@@ -173,11 +173,6 @@ async def test_resets_between_tests(tmp_path: Path) -> None:
 
 
 # -- what is typed on other pages, the docker client's commands among it
-
-
-def typed(block: str) -> list[str]:
-    """The lines of a block of a terminal."""
-    return [line.removeprefix("$ ") for line in block.splitlines()]
 
 
 needs_docker = pytest.mark.skipif(not shutil.which("docker"), reason="no docker client on this machine")

@@ -30,7 +30,7 @@ from kindasync.transport._upgrade import upgrade
 from tests.engine.certificates import files_in, server_context
 from tests.engine.lab import Lab
 from tests.engine.relay import Relay, tcp_relay
-from tests.pages import ROOT, blocks
+from tests.pages import ROOT, blocks, typed
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +65,7 @@ async def test_a_create_as_the_page_says(
     shutil.copytree(files.ca.parent, home / ".docker/build")
     _, lines = blocks(ROOT / "docs/remote.md", "console")
 
-    await anyio.run_process(lines.replace("$ ", "").replace("build.example:2376", f"localhost:{relay.port}"))
+    await anyio.run_process("\n".join(typed(lines)).replace("build.example:2376", f"localhost:{relay.port}"))
 
     assert list(fake.containers) == ["kind-control-plane"]
 

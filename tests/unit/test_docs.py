@@ -26,7 +26,7 @@ from kindasync.config._decode import load, load_node
 from kindasync.config._extras_models import ClusterExtras
 from kindasync.config._models import Cluster
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
-from tests.pages import PAGES, README, ROOT, blocks, module, scripts
+from tests.pages import PAGES, README, ROOT, blocks, module, scripts, typed
 from tests.unit.test_create import NODE_IMAGE
 from tests.unit.test_exports import REFERENCE
 from tests.unit.test_snapshots import KEPT, NOTHING
@@ -36,7 +36,7 @@ OPERATORS = {"&&", "||", ";", "|", ">", ">>", "<"}
 
 def lines(page: Path) -> Iterator[str]:
     for block in blocks(page, "console"):
-        yield from (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
+        yield from typed(block)
     for block in blocks(page, "yaml"):
         for document in yaml.safe_load_all(block):
             yield from scripts(document)
@@ -187,8 +187,7 @@ def test_what_is_typed(
     fake.registry["registry.example/node:v1.37.2"] = replace(fake.images[NODE_IMAGE], reference="registry.example/node:v1.37.2")
     names: dict[str, str] = {}
 
-    typed = [line.removeprefix("$ ") for line in blocks(path, "console")[number].splitlines()]
-    for line in [f"kindasync {before}"] * bool(before) + typed:
+    for line in [f"kindasync {before}"] * bool(before) + typed(blocks(path, "console")[number]):
         for words in commands(line.replace("NAME=$(", "").replace(")", "")):
             if words[0] == "kindasync":
                 arguments = [names.get(word, word) for word in words[1:]]

@@ -19,7 +19,7 @@ from kindasync.errors import EngineUnreachable
 from kindasync.testing import FakeEngine, ProgramResult
 from kindasync.transport import parse
 from kindasync.transport._ssh import dial_argv, hold_argv
-from tests.pages import ROOT, blocks
+from tests.pages import ROOT, blocks, typed
 from tests.unit.leftovers import nothing_left
 
 pytestmark = pytest.mark.anyio
@@ -130,7 +130,7 @@ async def test_a_create_as_the_page_says(fake: FakeEngine, home: Path, calls: Pa
     monkeypatch.setenv("PATH", f"{calls.with_name('bin')}:{Path(sys.executable).parent}:{os.defpath}")
     line, _ = blocks(ROOT / "docs/remote.md", "console")
 
-    await anyio.run_process(line.removeprefix("$ ").replace("build.example", "localhost"))
+    await anyio.run_process(*typed(line.replace("build.example", "localhost")))
 
     assert "-l me -- localhost docker system dial-stdio" in calls.read_text()
     assert list(fake.containers) == ["kind-control-plane"]
