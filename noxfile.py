@@ -102,7 +102,13 @@ def engine(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
     session.install("-e", ".", *TEST, *EXAMPLES)
-    session.run("pytest", "-m", "cluster and not stress and not remote and not podman and not ssh", "--durations=30", *session.posargs)
+    session.run(
+        "pytest",
+        "-m",
+        "cluster and not stress and not remote and not podman and not ssh and not screens",
+        "--durations=30",
+        *session.posargs,
+    )
 
 
 @nox.session
@@ -158,7 +164,7 @@ def remote(session: nox.Session) -> None:
     pytest = (
         "pytest",
         "-m",
-        "(engine or cluster) and not stress and not podman and not ssh",
+        "(engine or cluster) and not stress and not podman and not ssh and not screens",
         "--ignore=tests/engine/test_images.py",
     )  # of a registry here
     session.run("python", "-m", "tests.cluster.remote", *pytest, *session.posargs)
@@ -176,6 +182,13 @@ def ssh(session: nox.Session) -> None:
     """Clusters by OpenSSH to this machine, with a server of its own on the loopback. Needs root, and sshd on PATH."""
     session.install("-e", ".", *TEST)
     session.run("pytest", "-m", "ssh", *session.posargs)
+
+
+@nox.session
+def screens(session: nox.Session) -> None:
+    """What every command shows on terminals of 80 and 160 columns, printed to be looked at; two minutes."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "-m", "screens", "-s", *session.posargs)
 
 
 @nox.session

@@ -125,4 +125,4 @@ def delete(progress: Progress, pool: str) -> None:
 
     with progress.of(f'Deleting pool "{pool}" …') as on_event:
         deleted = run(lambda: Cluster.delete_pool(pool, on_event=on_event))
-    click.echo(f'Deleted {len(deleted)} clusters of pool "{pool}"', err=True)
+    click.echo(f'Deleted {len(deleted)} cluster{"" if len(deleted) == 1 else "s"} of pool "{pool}"', err=True)

@@ -188,7 +188,9 @@ class _Live:
             case events.NodeReady():
                 self._put(event, event.node, "Ready", ended=now)
             case events.StepFailed() | events.Interrupted():
-                self._put(event, event.node or event.cluster, describe(event) or "", mark="✗", ended=now)
+                self._put(
+                    event, event.node or event.cluster or "cluster", describe(event) or "", mark="✗", ended=now
+                )  # before a name was read
             case events.Warned():
                 self._console.print(_plain(event.message, style="yellow"))
             case events.ClusterReady():

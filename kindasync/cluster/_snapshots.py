@@ -222,6 +222,11 @@ def _explained(error: ExecFailed, cluster: str) -> ClusterError:
         )
     if "there is no snapshot" in error.output_tail:
         return ClusterError(error.output_tail, hint=f"those that there are: kindasync get snapshots --name {cluster}")
+    if "is of other nodes" in error.output_tail:
+        return ClusterError(
+            error.output_tail,
+            hint=f"remove the nodes that were added, or take a snapshot of those that there are: kindasync snapshot NAME --name {cluster}",
+        )
     return ClusterError("the snapshot's program failed", why=error.output_tail)
 
 

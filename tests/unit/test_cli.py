@@ -25,6 +25,7 @@ from click.shell_completion import ShellComplete
 from kindasync import Cluster, __version__
 from kindasync.cli._main import cli, main, program_name
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
+from tests.terminals import on_terminal
 from tests.unit.leftovers import look, nothing_left
 from tests.unit.test_progress import Terminal
 
@@ -637,6 +638,32 @@ def test_completions_in_shells(shell: str, script: str) -> None:
     ran = subprocess.run([shell, "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True)
 
     assert sorted(ran.stdout.split()) == ["--timeline", "--timings"]
+
+
+def test_completions_as_typed_in_zsh(tmp_path: Path) -> None:
+    """An option, a value behind an equals sign, and a file."""
+    if not shutil.which("zsh"):
+        pytest.skip("there is no zsh here")
+    (tmp_path / "one-node.yaml").touch()
+    begins = b"autoload -U compinit && compinit -D && source <(kindasync completion zsh) && print lo''aded\n"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    shown = on_terminal(
+        *("zsh", "-f", "-i"),
+        columns=100,
+        environment={**os.environ, "PATH": path, "PS1": "here> "},
+        cwd=tmp_path,
+        typed=[
+            ("here>", begins),
+            ("\nloaded\nhere>", b"kindasync create cluster --timel\t"),
+            ("here> kindasync create cluster --timeline", b"\x15kindasync create cluster --events=j\t"),
+            ("here> kindasync create cluster --events=json", b"\x15kindasync create cluster --config=one\t"),
+            ("here> kindasync create cluster --config=one-node.yaml", b"\x15kindasync create cluster --config one\t"),
+            ("here> kindasync create cluster --config one-node.yaml", b"\x15exit\n"),
+        ],
+    )
+
+    assert shown.code == 0
 
 
 @pytest.mark.parametrize(

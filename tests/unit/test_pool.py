@@ -420,7 +420,7 @@ def test_commands(fake: FakeEngine, home: Path, capsys: pytest.CaptureFixture[st
     assert run("get", "-o", "wide")[1].split()[-3:] == ["ci", name, "claimed"]
     (pool,) = json.loads(run("get", "-o", "json")[1])
     assert (pool["name"], pool["claimed"], len(pool["parked"])) == ("ci", [name], 1)
-    assert run("delete", "ci")[2].splitlines()[-1] == 'Deleted 1 clusters of pool "ci"'
+    assert run("delete", "ci")[2].splitlines()[-1] == 'Deleted 1 cluster of pool "ci"'
     code, out, err = run("claim", "ci")
     assert (code, out) == (1, "")
     assert 'ERROR: pool "ci" has no parked cluster' in err

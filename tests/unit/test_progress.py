@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 
@@ -20,8 +15,8 @@ from kindasync import events
 from kindasync.cli._main import main
 from kindasync.cli._progress import Listener, Progress, _Live, is_fancy
 from kindasync.testing import FakeEngine
+from tests.terminals import WIDE, Screen, on_terminal
 
-PIECE = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 NODE = "demo-control-plane"
 
 
@@ -33,23 +28,10 @@ class Terminal(io.StringIO):
 
 
 def screen(output: str) -> list[str]:
-    """The lines on a terminal after `output`, as far as a live table moves its cursor."""
-    lines, row, column = [""], 0, 0
-    for match in PIECE.finditer(output):
-        argument, command, control, text = match.groups()
-        if command == "A":
-            row -= int(argument or 1)
-        elif command == "K":
-            lines[row] = ""
-        elif control == "\r":
-            column = 0
-        elif control == "\n":
-            row, column = row + 1, 0
-            lines += [""] * (row + 1 - len(lines))
-        elif text:
-            lines[row] = lines[row].ljust(column)[:column] + text + lines[row][column + len(text) :]
-            column += len(text)
-    return [line.rstrip() for line in lines]
+    """The lines on a terminal after `output`."""
+    screen = Screen(WIDE)
+    screen.feed(output.encode())
+    return screen.lines
 
 
 @pytest.fixture(params=[80, 160])
@@ -233,42 +215,23 @@ def test_a_failure_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
 def test_ctrl_c_leaves_the_terminal_as_it_was(fake: FakeEngine) -> None:
     """What was said meanwhile stays above the table, which is there once."""
     fake.node.becomes_ready = False
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
-    environment |= {"DOCKER_HOST": fake.url, "TERM": "xterm-256color"}
     heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background, shells have it ignored
-    command = f"{heeded}; import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from kindasync.cli._main import run; run()"
+    command = f"{heeded}; from kindasync.cli._main import run; run()"
 
-    with subprocess.Popen(
-        [sys.executable, "-c", command, "create", "cluster", "--name", "demo"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        os.close(theirs)
-        output = b""
-        try:
-            while piece := os.read(ours, 65536):
-                seen = b"control plane initialised" in output
-                output += piece
-                if b"control plane initialised" in output and not seen:  # it may come in two pieces
-                    os.write(ours, b"\x03")
-        except OSError:  # Linux: the other end was closed
-            pass
-        finally:
-            os.close(ours)
-        code = process.wait(timeout=15)
+    shown = on_terminal(
+        sys.executable,
+        *("-c", command, "create", "cluster", "--name", "demo"),
+        columns=100,
+        environment={**os.environ, "DOCKER_HOST": fake.url},
+        typed=[("control plane initialised", b"\x03")],
+    )
 
-    text = output.decode()
-    lines = screen(text)
-    assert code == 130
-    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-    assert [line for line in lines if line.startswith("interrupted")] == ["interrupted: ending what was begun; this takes a few seconds"]
-    assert len([line for line in lines if 'Creating cluster "demo"' in line]) == 1
-    assert [line.split()[:2] for line in lines[-3:]] == [["✗", "demo"], ["✓", NODE], []]
+    assert (shown.code, shown.has_cursor, shown.as_before) == (130, True, True)
+    assert [line for line in shown.lines if line.startswith("interrupted")] == [
+        "interrupted: ending what was begun; this takes a few seconds"
+    ]
+    assert len([line for line in shown.lines if 'Creating cluster "demo"' in line]) == 1
+    assert [line.split()[:2] for line in shown.lines[-3:]] == [["✗", "demo"], ["✓", NODE], []]
     assert fake.containers == {}
 
 
