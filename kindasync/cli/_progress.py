@@ -187,10 +187,8 @@ class _Live:
                 self._put(event, "image", f"pulled {event.image}", ended=now)
             case events.NodeReady():
                 self._put(event, event.node, "Ready", ended=now)
-            case events.StepFailed() | events.Interrupted():
-                self._put(
-                    event, event.node or event.cluster or "cluster", describe(event) or "", mark="✗", ended=now
-                )  # before a name was read
+            case events.StepFailed() | events.Interrupted():  # perhaps before a name was read
+                self._put(event, event.node or event.cluster or "cluster", describe(event) or "", mark="✗", ended=now)
             case events.Warned():
                 self._console.print(_plain(event.message, style="yellow"))
             case events.ClusterReady():
