@@ -5,14 +5,17 @@ Each operation runs in an event loop of a thread of its own, so there may be a r
 
 from __future__ import annotations
 
+import atexit
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 import anyio
 from anyio.from_thread import BlockingPortal, BlockingPortalProvider
@@ -22,6 +25,7 @@ from kindasync.errors import KindasyncError
 Value = TypeVar("Value")
 _portals = BlockingPortalProvider()  # the thread is there while something runs in it, and shared by what runs at the same time
 _facades: dict[type, type[Facade]] = {}
+_suspended: WeakSet[Any] = WeakSet()  # generators, and contexts that were entered, of which nobody has seen the end
 _END = object()
 
 
@@ -84,7 +88,9 @@ def _given(value: Any) -> Any:
     if isinstance(value, AbstractAsyncContextManager):
         return Entered(value)
     if inspect.isasyncgen(value):
-        return _iterated(value)
+        iterated = _iterated(value)
+        _suspended.add(iterated)
+        return iterated
     if type(value) in _facades:
         return _facades[type(value)](value)
     if type(value) in (list, tuple):
@@ -143,9 +149,19 @@ class _Task(Generic[Value]):
 
 def run(operation: Callable[[], Awaitable[Value]]) -> Value:
     """What `operation` returns or raises. KeyboardInterrupt cancels it, and is raised when it has cleaned up, with its notes."""
+    if sys.is_finalizing():  # too late for an error of ours, too: what that imports is gone
+        raise RuntimeError("kindasync.sync cannot be used any more: the interpreter ends, and no thread runs")
     with _portals as portal:
         result: Value = _Task(portal, operation).wait()
         return result
+
+
+@atexit.register
+def _end_suspended() -> None:
+    """As the interpreter ends; when it throws them away, no thread runs that could end them."""
+    for each in [*_suspended]:
+        with suppress(Exception):
+            each.close()
 
 
 def _iterated(values: AsyncGenerator[Any, Any]) -> Iterator[Any]:
@@ -165,21 +181,30 @@ class Entered(AbstractContextManager[Any]):
 
     def __enter__(self) -> Any:
         self._portal = _portals.__enter__()
+        _suspended.add(self)
         self._entered: Future[Any] = Future()
         self._task = _Task(self._portal, self._hold)
         try:
             return _given(self._task.wait(self._entered))
         except BaseException as error:
+            _suspended.discard(self)
             _portals.__exit__(type(error), error, error.__traceback__)
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        if self not in _suspended:  # it was ended as the interpreter did
+            return False
+        _suspended.discard(self)
         self._reason = kind, error, traceback
         self._portal.start_task_soon(self._left.set)
         try:
             return bool(self._task.wait())
         finally:
             _portals.__exit__(None, None, None)
+
+    def close(self) -> None:
+        """Leave it, as without an error."""
+        self.__exit__(None, None, None)
 
     async def _hold(self) -> bool | None:
         self._left = anyio.Event()

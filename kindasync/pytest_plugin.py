@@ -10,18 +10,18 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kindasync.cluster import Cluster
     from kindasync.cluster._leases import Holder
     from kindasync.cluster._requests import AnyConfig
@@ -31,6 +31,7 @@ REUSED_NAME = "pytest"
 READY_S = 60.0
 LOGS = "kind-logs"
 TAIL_LINES = 20
+KEPT = pytest.StashKey[bool]()
 SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # there is no SIGHUP on Windows
 
 
@@ -171,11 +172,19 @@ class ClusterSession:
         return self._clusters.setdefault(chosen, cluster)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Where a test has failed with a cluster: export logs now, before its namespace is gone, and say in the report where they are."""
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Where a test has failed with a cluster: export logs now, before its namespace is gone, and say in the report where they are.
+
+        The traceback of an error of kindasync, which says all that there is to say, ends where kindasync was called.
+        """
+        if call.excinfo and not item.config.option.fulltrace:
+            _shorten(call.excinfo)
         report = yield
         request = getattr(item, "_request", item)  # which knows of getfixturevalue(), too
         if report.failed and "kind_cluster_factory" in getattr(request, "fixturenames", ()):
+            item.stash[KEPT] = self.settings.keep_on_failure
             clusters = self._used_by(item)
             vars(report)["kind_clusters"] = [cluster.name for cluster in clusters]  # for the controller
             for cluster in clusters:
@@ -275,13 +284,14 @@ def kind_cluster(kind_cluster_factory: ClusterFactory, request: pytest.FixtureRe
     assert session is not None
     try:
         return kind_cluster_factory(session.settings.config, name=session.name)
-    except (KindasyncError, OSError) as error:  # it says all that there is to say; each test that wants the cluster shows it
-        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+    except (KindasyncError, OSError) as error:
+        failure = f"{type(error).__name__}: {error}"
+    pytest.fail(failure, pytrace=False)  # it says all that there is to say; each test that wants the cluster shows it
 
 
 @pytest.fixture
 def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A new namespace for one test, with its default ServiceAccount; deleted afterwards, without waiting for it."""
+    """A new namespace for one test, with its default ServiceAccount; deleted afterwards, without waiting for it. It stays if the test fails with --kind-keep-on-failure."""
     from secrets import token_hex
 
     from kindasync.cluster._namespaces import make_namespace, remove_namespace
@@ -292,7 +302,8 @@ def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
         run(lambda: make_namespace(kind_cluster.kubeconfig, name))
         yield name
     finally:
-        run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
+        if not request.node.stash.get(KEPT, False):
+            run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -300,6 +311,18 @@ def _interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
     signal.signal(number, signal.SIG_DFL)  # there is nothing to delete: as without us
     signal.raise_signal(number)
+
+
+def _shorten(failure: pytest.ExceptionInfo[BaseException]) -> None:
+    errors = sys.modules.get("kindasync.errors")
+    if not (errors and isinstance(failure.value, errors.KindasyncError)):
+        return
+    entry = failure.tb
+    while following := entry.tb_next:
+        if Path(__file__).parent in Path(following.tb_frame.f_code.co_filename).parents:
+            entry.tb_next = None
+            return
+        entry = following
 
 
 def _ways(cluster: str) -> str:

@@ -95,22 +95,23 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> int:
 
 async def _node(cluster: str, name: str | None) -> Node:
     """The node of that name, else the first control plane that runs."""
-    from kindasync.cluster import Cluster
-    from kindasync.cluster._lookup import members
+    from kindasync.cluster._lookup import existing_members, is_node, role_of, states_of
     from kindasync.config import Role
+    from kindasync.docker import Engine
+    from kindasync.node import Node
 
-    found = await Cluster.get(cluster)
-    meant = [node for node in found.nodes if node.name == name or (not name and node.role is Role.CONTROL_PLANE)]
+    engine = Engine.of(None)
+    async with engine.connect() as connection:
+        there = [each for each in await existing_members(connection, cluster) if is_node(each)]
+    meant = [each for each in there if each.name == name or (not name and role_of(each) is Role.CONTROL_PLANE)]
     if not meant:
-        names = ", ".join(node.name for node in found.nodes)
+        names = ", ".join(each.name for each in there)
         raise ClusterError(f'cluster "{cluster}" has no node {name}', why=f"its nodes are {names}", hint="name one of those")
-    async with found.engine.connect() as connection:
-        states = {each.id: each.state for each in await members(connection, cluster)}
-    for node in meant:
-        if states.get(node.id) == "running":
-            return node
-    why = ", ".join(f"the container {node.name} is {states.get(node.id, 'gone')}" for node in meant)
-    raise ClusterError("no node runs in which to do it", why=why, hint=f"kindasync start --name {cluster}")
+    for each in meant:
+        if each.state == "running":
+            return Node(engine=engine, cluster=cluster, name=each.name, id=each.id, role=Role(role_of(each) or Role.WORKER))
+    what = f"node {name} does not run" if name else f'no control plane of cluster "{cluster}" runs'
+    raise ClusterError(what, why=states_of(meant), hint=f"kindasync start --name {cluster}")
 
 
 async def _run_in(node: Node, argv: Sequence[str], *, env: Mapping[str, str] | None = None, reads: bool, has_terminal: bool) -> int:

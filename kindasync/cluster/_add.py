@@ -61,6 +61,13 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: Clust
 
     found = await get(connection, cluster)
     node = wanted.nodes[0]
+    balancer = balancer_among(found.containers)
+    if balancer and balancer.state != "running":
+        raise ClusterError(
+            f'cannot add a node to cluster "{cluster}"',
+            why=f"its balancer {balancer.name} is {balancer.state}: nobody reaches the API server there",
+            hint=f"kindasync start --name {cluster}",
+        )
     if node.role is Role.CONTROL_PLANE:
         await _check_balancer(connection, cluster, found)
     control_planes = [each for each in found.containers if role_of(each) is Role.CONTROL_PLANE]

@@ -30,18 +30,19 @@ _DEFINITION = "CustomResourceDefinition"
 def read(manifest: Manifest) -> list[Mapping[str, Any]]:
     """The objects of a manifest, those of lists in it included.
 
-    Shape: YAML or JSON text; the path of a file of it, or of a directory of them; an object, or several.
+    Shape: YAML or JSON text; the path of a file of it, or of a directory of them (.yaml, .yml and .json, no directories in it); an object, or several.
     Raises: ClusterError with all that is wrong; OSError for a file that cannot be read.
     """
     if isinstance(manifest, Path):
         paths = sorted(path for path in manifest.iterdir() if path.suffix in _FILES) if manifest.is_dir() else [manifest]
-        documents = [document for path in paths for document in _parsed(path.read_bytes(), str(path))]
+        sources = {f"{path}: ": _parsed(path.read_bytes(), str(path)) for path in paths}
     elif isinstance(manifest, str | bytes):
-        documents = _parsed(manifest, "the manifest")
+        sources = {"": _parsed(manifest, "the manifest")}
     else:
-        documents = [manifest] if isinstance(manifest, Mapping) else [*manifest]
-    objects = [*_flat(documents)]
-    problems = [f"object {number}: {problem}" for number, each in enumerate(objects, 1) for problem in _problems(each)]
+        sources = {"": [manifest] if isinstance(manifest, Mapping) else [*manifest]}
+    flat = [(source, number, each) for source, documents in sources.items() for number, each in enumerate(_flat(documents), 1)]
+    problems = [f"{source}object {number}: {problem}" for source, number, each in flat for problem in _problems(each)]
+    objects = [each for _, _, each in flat]
     if problems or not objects:
         raise ClusterError(
             "the manifest cannot be applied",
@@ -103,11 +104,11 @@ async def apply(
                     await application.wait_usable(objects[number])
             for number in rest:
                 await application.apply(number, objects[number])
-    except TimeoutError as error:
+    except TimeoutError:
         late = NotReady(application.awaited, api.last_failure or "no answer", after_s=timeout_s, hint="a longer timeout_s may do")
         for failure in application.failures:
             late.add_note(f"before that: {failure}")
-        raise late from error
+        raise late from None
     if application.failures:
         count = f"{len(application.failures)} of {len(objects)} objects" if len(objects) > 1 else "the object"
         raise StepFailed(f"apply {count}", cluster, application.failures)
@@ -161,6 +162,9 @@ class _Application:
         while True:
             try:
                 return await self._api.resource(api_version, kind)
+            except ApiUnreachable:
+                await anyio.sleep(_api.RETRY_S)
+                continue
             except ApiRefused as error:
                 if _api.passes(error):
                     await anyio.sleep(_api.RETRY_S)

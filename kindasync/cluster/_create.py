@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from kindasync.cluster._registry import start_registry
 from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Facts, Plan
 from kindasync.config import ClusterConfig
+from kindasync.config._address import overlap
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list
 from kindasync.docker.system import EngineFacts, system_info
@@ -181,6 +182,11 @@ def _warn(run: Run, plan: Plan) -> None:
         run.emit(
             events.Warned, message="without the default CNI nodes become Ready, and pods run, once you have installed another pod network"
         )
+    networking = run.request.config.networking
+    for pods in networking.pod_subnets:
+        for services in networking.service_subnets:
+            if overlap(ip_network(pods, strict=False), services):
+                run.emit(events.Warned, message=f"podSubnet {pods} and serviceSubnet {services} overlap: a pod may get a Service's address")
     port = plan.api_port
     if not (port.host_ip == "localhost" or ip_address(port.host_ip or "0.0.0.0").is_loopback):
         address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip

@@ -79,7 +79,7 @@ async def load_images(connection: Connection, bus: Bus, cluster: str, references
     if not references:
         raise ClusterError("there is nothing to load", hint="name at least one image")
     references = tuple(dict.fromkeys(references))
-    containers = await chosen(connection, cluster, nodes)
+    containers = await chosen(connection, bus, cluster, nodes)
     images = await known(connection, references)
     facts = await system_info(connection)
     for warning in misgivings(images, facts.architecture):
@@ -127,7 +127,7 @@ async def load_archive(connection: Connection, bus: Bus, cluster: str, archive: 
 
     Raises: OSError for a file that cannot be read; ClusterNotFound; ClusterError for nodes that are not there; StepFailed as `load_images`.
     """
-    containers = await chosen(connection, cluster, nodes)
+    containers = await chosen(connection, bus, cluster, nodes)
     async with await anyio.open_file(archive, "rb") as file:
         total = await file.seek(0, 2)
         await file.seek(0)
@@ -154,18 +154,27 @@ async def _blocks(file: anyio.AsyncFile[bytes]) -> AsyncIterator[AsyncIterator[b
     yield blocks()
 
 
-async def chosen(connection: Connection, cluster: str, names: Sequence[str] | None) -> tuple[Container, ...]:
-    """The cluster's nodes of those names; None: all. Raises: ClusterNotFound; ClusterError for names that none has, and if none runs."""
+async def chosen(connection: Connection, bus: Bus, cluster: str, names: Sequence[str] | None) -> tuple[Container, ...]:
+    """The cluster's nodes of those names; None: all that run, and a Warned of the others.
+
+    Raises: ClusterNotFound; ClusterError for names that none has, if one of them does not run, and if none does.
+    """
     there = [each for each in await existing_members(connection, cluster) if is_node(each)]
     if not any(each.state == "running" for each in there):
         raise ClusterError(f'no node of cluster "{cluster}" runs', why=states_of(there), hint=f"kindasync start --name {cluster}")
+    resting = [each for each in there if each.state != "running" and (names is None or each.name in names)]
     if names is None:
-        return tuple(there)
+        for each in resting:
+            bus.emit(Warned(cluster=cluster, node=each.name, message=f"node {each.name} is {each.state}: nothing is loaded into it"))
+        return tuple(each for each in there if each.state == "running")
     unknown = [name for name in names if name not in {each.name for each in there}]
     if unknown:
         raise ClusterError(
             f'cluster "{cluster}" has no node {", ".join(unknown)}', why=f"there are: {', '.join(each.name for each in there)}"
         )
+    if resting:
+        named = ", ".join(each.name for each in resting)
+        raise ClusterError(f"nothing can be loaded into {named}", why=states_of(resting), hint=f"kindasync start --name {cluster}")
     return tuple(each for each in there if each.name in names)
 
 

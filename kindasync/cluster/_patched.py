@@ -81,7 +81,12 @@ def patched_containerd(run: Run, node: NodePlan, document: str) -> str:
         for problem in patches.unmatched_containerd(document, config.containerd_config_patches):
             _warn(run, node, problem)
         document = patches.merge_containerd(document, config.containerd_config_patches, path="containerdConfigPatches")
-        return patches.json6902_containerd(document, config.containerd_config_patches_json6902, path="containerdConfigPatchesJSON6902")
+        document = patches.json6902_containerd(document, config.containerd_config_patches_json6902, path="containerdConfigPatchesJSON6902")
+    registries = config.extras.registries
+    if (registries.local or registries.mirrors) and patches.has_mirrors(document):
+        message = "containerdConfigPatches name registry.mirrors: then containerd asks no registry of the cluster's own (ClusterExtras)"
+        run.emit(events.Warned, node=node.name, message=message)
+    return document
 
 
 def _warn(run: Run, node: NodePlan, problem: Problem) -> None:

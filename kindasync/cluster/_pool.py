@@ -51,7 +51,7 @@ class State(StrEnum):
 class Pool:
     """A pool, and the names of its clusters.
 
-    Shape: `parked` can be claimed; `claimed` are in use; `others` are being made or claimed just now, or were stopped or restarted while they
+    Shape: `name` of the pool; `parked` can be claimed; `claimed` are in use; `others` are being made or claimed just now, or were stopped or restarted while they
     were parked, so that they cannot be claimed any more.
     """
 

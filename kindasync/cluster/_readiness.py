@@ -18,6 +18,7 @@ from kindasync.errors import NotReady
 from kindasync.events import Bus, NodeReady, NodeRegistered, ReadinessObserved
 
 WAITING = "not seen"
+READY = "Ready"
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class _Observer:
         node = subject.removeprefix("node ") if subject.startswith("node ") else ""
         self._bus.emit(ReadinessObserved(cluster=self._cluster, node=node, subject=subject, state=state))
         if ready:
-            if node and subject not in observed.done:
+            if node and subject not in observed.done and state == READY:  # not where there is no pod network
                 self._bus.emit(NodeReady(cluster=self._cluster, node=node, duration_s=self._bus.elapsed_s() - self._began))
             observed.done.add(subject)
         else:
@@ -149,7 +150,7 @@ def node_state(node: Mapping[str, Any], since: datetime | None = None) -> tuple[
     if since and not heard_of(node, since):
         return "not heard of since its start", False
     if condition.get("status") == "True":
-        return "Ready", True
+        return READY, True
     return condition.get("message") or ("registered" if condition else "not heard of"), False
 
 

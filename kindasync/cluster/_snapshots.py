@@ -46,7 +46,7 @@ _PROBE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A snapshot. Shape: `taken` when; `objects` how many it has."""
+    """A snapshot. Shape: `name`; `taken` when; `objects` how many it has."""
 
     name: str
     taken: datetime
@@ -80,6 +80,10 @@ async def take_created(connection: Connection, container: Container, revision: s
 async def take(connection: Connection, cluster: str, name: str) -> Snapshot:
     """Keep all API objects under a name; a snapshot that had it is replaced. Raises: ClusterNotFound; ClusterError."""
     _check(name)
+    if name == CREATED:
+        raise ClusterError(
+            f'a snapshot "{CREATED}" cannot be taken', why="it is of the moment of the create, for reset", hint="choose another name"
+        )
     return _snapshot(await _ask(connection, await existing_members(connection, cluster), ["take", name]))
 
 
@@ -103,6 +107,12 @@ async def restore(connection: Connection, bus: Bus, cluster: str, name: str) -> 
     began = bus.elapsed_s()
     found = await get(connection, cluster)
     nodes = [container for container in found.containers if is_node(container)]
+    if resting := [node for node in nodes if node.state != "running"]:
+        raise ClusterError(
+            f'cluster "{cluster}" cannot be as in a snapshot again while nodes rest',
+            why=states_of(resting),
+            hint=f"kindasync start --name {cluster}",
+        )
     change = _Change()
 
     async def wake() -> None:
@@ -202,7 +212,11 @@ async def _ask(connection: Connection, containers: Iterable[Container], argument
     control_planes = [each for each in containers if role_of(each) is Role.CONTROL_PLANE]
     running = [each for each in control_planes if each.state == "running"]
     if not running:
-        raise ClusterError("no control plane of the cluster runs", why=states_of(control_planes), hint="kindasync start starts them")
+        raise ClusterError(
+            "no control plane of the cluster runs",
+            why=states_of(control_planes),
+            hint=f"kindasync start --name {cluster_of(control_planes[0])} starts them" if control_planes else "",
+        )
     failure: KindasyncError | None = None
     for each in running:
         try:

@@ -8,13 +8,14 @@ from ipaddress import ip_address
 from typing import Any
 
 from kindasync import go_yaml
+from kindasync.cluster._balance import balancer_among
 from kindasync.cluster._get import get
 from kindasync.cluster._lookup import existing_members, is_node, registries, role_of
 from kindasync.cluster._together import all_together, together
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.archives import path_stat, read_archive
-from kindasync.docker.containers import Container, container_inspect, container_start, container_stop
+from kindasync.docker.containers import Container, container_inspect, container_start, container_stop, container_unpause
 from kindasync.errors import ClusterError, KindasyncError, NotFound, NotReady, StepFailed
 from kindasync.events import Bus, ClusterReady, ClusterStopped, NodeStarted, NodeStopped, Warned
 from kindasync.node._files import only_file
@@ -63,7 +64,10 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
 
     async def start(container: Container) -> None:
         since = bus.elapsed_s()
-        await container_start(connection, container.id, subject=container.subject)
+        if container.state == "paused":
+            await container_unpause(connection, container.id)
+        else:
+            await container_start(connection, container.id, subject=container.subject)
         bus.emit(NodeStarted(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
 
     containers = (*await existing_members(connection, cluster), *await registries(connection, cluster))
@@ -73,6 +77,11 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
         await all_together("start the nodes", cluster, batch, start)
     found = await get(connection, cluster)
     nodes = [await container_inspect(connection, each.id) for each in found.containers if is_node(each)]
+    if sum(role_of(each) is Role.CONTROL_PLANE for each in nodes) > 1 and not balancer_among(found.containers):
+        message = (
+            f'cluster "{cluster}" has no balancer any more: nothing answers where its kubeconfig leads; delete it, and create it again'
+        )
+        bus.emit(Warned(cluster=cluster, message=message))
     await _check_addresses(connection, cluster, nodes, bus)
     if wait_s > 0:
         await wait_nodes_ready(found.kubeconfig, cluster, nodes, bus, wait_s)

@@ -40,7 +40,7 @@ async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, 
                     if not timeout_s:
                         raise TimeoutError
             raise AssertionError("observing has no end")
-    except TimeoutError as error:
+    except TimeoutError:
         if objects is None:
             last = api.last_failure or unseen
         else:
@@ -48,7 +48,7 @@ async def wait_for(api: ClusterApi, reference: Reference, condition: Condition, 
         late = NotReady(f"{condition.text} of {reference}", last, after_s=timeout_s)
         with anyio.move_on_after(EXPLAIN_S), suppress(ApiRefused, ApiUnreachable):
             late.add_evidence("\n".join(await _explanation(api, resource, reference, objects or [])))
-        raise late from error
+        raise late from None
 
 
 async def _defined(api: ClusterApi, reference: Reference, condition: Condition) -> Resource:

@@ -89,8 +89,12 @@ def _node_problems(node: NodeConfig, path: str) -> Iterator[Problem]:
         for name, value in (("hostPath", mount.host_path), ("containerPath", mount.container_path)):
             if ":" in value:
                 yield Problem(path=f"{below}.{name}", message=f'"{value}" has a colon, which Engines take for the end of a path')
-    for label in node.labels:
+    for label, value in node.labels.items():
         yield from _label_problems(label, f"{path}.labels.{label}")
+        if value and not re.fullmatch(_LABEL_NAME, value):
+            yield Problem(
+                path=f"{path}.labels.{label}", message=f'"{value}" is no value of a label: up to 63 letters, digits, "-", "_" and "."'
+            )
     for index, mapping in enumerate(node.extra_port_mappings):
         yield from _port_problems(mapping, f"{path}.extraPortMappings[{index}]")
 

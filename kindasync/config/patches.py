@@ -20,6 +20,7 @@ from kindasync.config._yaml import Scalar, load_documents
 from kindasync.errors import ConfigInvalid, Problem
 
 __all__ = [
+    "has_mirrors",
     "json6902_containerd",
     "json6902_kubeadm",
     "merge_containerd",
@@ -37,6 +38,7 @@ KINDS = (
     "KubeProxyConfiguration",
 )
 Json6902 = PatchJson6902 | str
+_TABLES = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1."}  # how those of CRI begin in a version of containerd's format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,12 +160,27 @@ def unmatched_kubeadm(
 
 
 def unmatched_containerd(document: str, patches: Sequence[str]) -> Iterator[Problem]:
-    """The merge patches that are for another version of containerd's format. Raises: ConfigInvalid."""
+    """The merge patches that are for another version of containerd's format, or for tables of another one. Raises: ConfigInvalid."""
     there = tomllib.loads(document)
     for patch in _checked(_toml_patches(patches, "containerdConfigPatches")):
         if _other_version(there, patch.content):
             versions = f"version {patch.content['version']}; here it is {there['version']}"
             yield Problem(path=patch.path, message=f"is for {versions}, so the patch has no effect")
+            continue
+        plugins = patch.content.get("plugins")
+        for name in plugins if isinstance(plugins, dict) else ():
+            version = next((version for version, begin in _TABLES.items() if name.startswith(begin)), None)
+            if version and version != there.get("version", version):
+                message = f'names "{name}", a table of version {version}; here it is {there["version"]}, so that has no effect'
+                yield Problem(path=patch.path, message=message)
+
+
+def has_mirrors(document: str) -> bool:
+    """Whether containerd's configuration names mirrors of registries itself, the old way: then it looks into no directory of theirs."""
+    plugins = tomllib.loads(document).get("plugins", {})
+    return any(
+        "mirrors" in plugins.get(name, {}).get("registry", {}) for name in ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
+    )
 
 
 def _problems(parsed: Iterator[_Patch | Problem]) -> Iterator[Problem]:
@@ -192,6 +209,9 @@ def _merge_patches(patches: Sequence[str], path: str) -> Iterator[_Patch | Probl
             group, version = _split(str(api_version)) if api_version else (None, None)
             target = _Target(group=group, version=version, kind=str(kind or ""))
             wrong = list(_kind_problems(target, below))
+            registration = content.get("nodeRegistration")
+            if isinstance(registration, dict) and "name" in registration:
+                yield Problem(path=f"{below}.nodeRegistration.name", message="cannot be chosen: nodes are called as their containers")
             yield from wrong
             if not wrong:
                 yield _Patch(target=target, content=content, path=below)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +15,7 @@ import anyio
 
 from kindasync._shielded import answered
 from kindasync.docker._hints import hint_for
-from kindasync.errors import ApiError, Conflict, EngineError, EngineTimeout, NotFound
+from kindasync.errors import ApiError, Conflict, EngineError, EngineTimeout, KindasyncError, NotFound
 from kindasync.transport import Endpoint, from_environment, parse
 
 if TYPE_CHECKING:
@@ -58,8 +59,16 @@ class Engine:
         """Sessions to the Engine for as long as the context is open, with the API version that both sides speak.
 
         Source: Docker Engine API, SystemPing, GET /_ping: its header Api-Version is the newest the Engine knows.
-        Raises: EngineUnreachable; EngineError if no version is known to both.
+        Raises: EngineUnreachable; EngineError if no version is known to both; KindasyncError outside of asyncio's event loops.
         """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise KindasyncError(
+                "kindasync needs asyncio",
+                why="what runs here is another event loop, such as trio's",
+                hint="run it by asyncio.run; with anyio, on the backend asyncio: in pytest by a fixture anyio_backend that returns 'asyncio'",
+            ) from None
         from kindasync.transport._http import Http  # aiohttp takes 0.2 s to import: only who connects pays
         from kindasync.transport._ssh import dialled
 

@@ -71,6 +71,8 @@ async def container_exec(
     Cancellation: ends the waiting; the Engine has no way to stop an exec, and the program runs on.
     """
     check_argv(argv)
+    if not isinstance(stdin, bytes | AsyncIterator | None):
+        raise TypeError(f"stdin is bytes, or an asynchronous iterator of bytes; it is of {type(stdin).__name__}")
     subject = f"container {container}"
     create = {
         "AttachStdin": stdin is not None or sizes is not None,

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, overload
 
 from kindasync.config import Role
 from kindasync.docker import Connection, Engine
-from kindasync.errors import ExecFailed, KindasyncError, NodeError, NotFound
+from kindasync.errors import EngineError, ExecFailed, KindasyncError, NodeError, NotFound
 from kindasync.events import Bus, PreloadProgress
 from kindasync.node._files import File, only_file, tar_of, tar_stream
 
@@ -227,11 +227,15 @@ class Node:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
-        if self.connection:
-            yield self.connection
-        else:
-            async with self.engine.connect() as connection:
-                yield connection
+        try:
+            if self.connection:
+                yield self.connection
+            else:
+                async with self.engine.connect() as connection:
+                    yield connection
+        except EngineError as error:
+            error.what = error.what.replace(f"container {self.id}", f"node {self.name}")
+            raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

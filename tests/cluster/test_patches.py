@@ -39,7 +39,7 @@ nodes:
     nodeRegistration: {kubeletExtraArgs: {max-pods: 43}}
 containerdConfigPatches:
 - |
-  [plugins.'io.containerd.cri.v1.runtime']
+  [plugins."io.containerd.grpc.v1.cri"]
   max_container_log_line_size = 8192
 containerdConfigPatchesJSON6902:
 - '[{"op": "add", "path": "/debug", "value": {"level": "info"}}]'
@@ -70,8 +70,8 @@ async def test_patches_arrive() -> None:
     assert nodes[added.name].status.allocatable["memory"] == "1Gi"
     assert "search corp.example" in resolver.splitlines()
     assert "--event-ttl=2h" in server
-    assert file["plugins"]["io.containerd.cri.v1.runtime"]["max_container_log_line_size"] == 8192
-    assert file["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] == "overlayfs"
+    plugin = file["plugins"]["io.containerd.grpc.v1.cri"]
+    assert (plugin["max_container_log_line_size"], plugin["containerd"]["snapshotter"]) == (8192, "overlayfs")
     assert all("max_container_log_line_size = 8192" in each and "level = 'info'" in each for each in dumps)
     assert etcd.strip() == "member"
     assert b"api.example" in certificate

@@ -279,6 +279,19 @@ async def test_there_has_to_be_a_balancer_for_another_control_plane(fake: FakeEn
     assert set(fake.containers) == before
 
 
+async def test_a_balancer_that_does_not_run(fake: FakeEngine) -> None:
+    """No node could join; nothing is made."""
+    cluster = await create(fake, 2, 0)
+    before = set(fake.containers)
+    fake.die(BALANCER)
+
+    with pytest.raises(ClusterError, match="cannot add a node") as raised:
+        await cluster.add_node()
+
+    assert f"{BALANCER} is exited" in raised.value.why
+    assert set(fake.containers) == before
+
+
 async def test_a_balancer_of_another_program_is_left_alone(fake: FakeEngine) -> None:
     """It cannot be told."""
     cluster = await create(fake, 2, 0)

@@ -74,6 +74,10 @@ def test_files_of_a_directory_go_by_their_names(tmp_path: Path) -> None:
     assert names(tmp_path) == ["zero", "one", "two", "three"]
     assert names(tmp_path / "20.yaml") == ["one", "two", "three"]
 
+    (tmp_path / "30.yaml").write_text("kind: Pod\nmetadata: {name: x}\n")
+    with pytest.raises(ClusterError, match=r"30\.yaml: object 1: apiVersion is missing"):
+        read(tmp_path)
+
 
 @pytest.mark.parametrize(
     ("manifest", "why"),

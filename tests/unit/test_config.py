@@ -274,9 +274,9 @@ def test_data() -> None:
 )
 def test_texts_keep_their_spelling(written: str, kept: str) -> None:
     """Whatever YAML would make of them: `1.30` is not 1.3, `on` is not true, `0755` is not 493."""
-    config = load(HEAD + f"nodes:\n- labels:\n    key: {written}\nruntimeConfig:\n  api/all: {written}\n")
+    config = load(HEAD + f"nodes:\n- image: {written}\nruntimeConfig:\n  api/all: {written}\n")
 
-    assert config.nodes[0].labels == {"key": kept}
+    assert config.nodes[0].image == kept
     assert config.runtime_config == {"api/all": kept}
 
 
@@ -445,6 +445,10 @@ def mapping(**fields: object) -> dict[str, object]:
                 ]
             },
             [],
+        ),
+        (
+            {"nodes": [{"labels": {"a": "x,b=y", "b": "x y", "c": "x" * 64, "d": "-x", "e": "", "f": "1.2_3-a"}}]},
+            [f"nodes[0].labels.{label}" for label in "abcd"],
         ),
         (
             {"nodes": [{"labels": {"a b": "c", "x" * 64: "", "Example.com/a": "", "a/": ""}}]},

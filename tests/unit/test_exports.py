@@ -44,7 +44,7 @@ def offered(module: ModuleType) -> set[str]:
         if inspect.ismodule(value)
         or ((inspect.isclass(value) or inspect.isfunction(value)) and not value.__module__.startswith("kindasync"))
     }
-    return {name for name in vars(module) if not name.startswith("_")} - foreign - {"annotations"}
+    return {name for name in dir(module) if not name.startswith("_")} - foreign - {"annotations"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)

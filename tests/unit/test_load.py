@@ -18,6 +18,7 @@ from kindasync.docker import Engine
 from kindasync.docker.containers import container_stop
 from kindasync.docker.images import Image
 from kindasync.errors import ClusterError, ConnectionLost, StepFailed
+from kindasync.events import Warned
 from kindasync.node._containerd import Containerd, containerd_from
 from kindasync.node._files import tar_of
 from kindasync.testing import FakeContainer, FakeEngine, FakeImage, ProgramResult
@@ -265,15 +266,20 @@ async def test_a_node_that_fails_is_no_reason_for_others_to(fake: FakeEngine, co
 
 
 async def test_a_node_that_does_not_run(fake: FakeEngine, containerds: Containerds) -> None:
-    """The others are loaded."""
+    """The others are loaded, and that is said; where it is named, nothing is."""
     cluster = await demo(fake)
+    recording = Recording()
     async with Engine.of(fake.url).connect() as connection:
         await container_stop(connection, WORKER)
 
-    with pytest.raises(StepFailed, match=WORKER):
-        await cluster.load_image("app:1")
+    with pytest.raises(ClusterError, match=f"nothing can be loaded into {WORKER}"):
+        await cluster.load_image("app:1", nodes=[NODE, WORKER])
+    assert list(containerds.imported) == []
+
+    await cluster.load_image("app:1", on_event=recording.keep)
 
     assert list(containerds.imported) == [NODE]
+    assert [each.message for each in recording.of(Warned)] == [f"node {WORKER} is exited: nothing is loaded into it"]
 
 
 async def test_an_export_that_breaks_is_not_the_end_of_an_archive(fake: FakeEngine, containerds: Containerds) -> None:

@@ -13,6 +13,7 @@ from kindasync import Cluster
 from kindasync import events as told
 from kindasync.config import ClusterConfig, NodeConfig, PatchJson6902, Role, load, problems_of
 from kindasync.config.patches import (
+    has_mirrors,
     json6902_containerd,
     json6902_kubeadm,
     merge_containerd,
@@ -239,9 +240,25 @@ def test_containerd_merges_as_a_mapping() -> None:
         "version": 3,
         "plugins": {"io.containerd.cri.v1.images": {"snapshotter": "native", "registry": {"config_path": "/etc/containerd/certs.d"}}},
     }
-    assert list(map(str, unmatched_containerd(TOML, ["[debug]", other]))) == [
-        "containerdConfigPatches[1]: is for version 2; here it is 3, so the patch has no effect"
+    kinds = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc]'
+    assert list(map(str, unmatched_containerd(TOML, ["[debug]", other, kinds]))) == [
+        "containerdConfigPatches[1]: is for version 2; here it is 3, so the patch has no effect",
+        'containerdConfigPatches[2]: names "io.containerd.grpc.v1.cri", a table of version 2; here it is 3, so that has no effect',
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "has"),
+    [
+        ('[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]', True),
+        ("[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'docker.io']", True),
+        ('[plugins."io.containerd.grpc.v1.cri".registry]', False),
+        ("version = 2", False),
+    ],
+)
+def test_mirrors_of_containerds_own(table: str, has: bool) -> None:
+    """With them it looks into no directory of registries."""
+    assert has_mirrors(table) is has
 
 
 def test_containerd_json_patches() -> None:

@@ -465,6 +465,26 @@ def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: F
     result.stdout.fnmatch_lines(["*- Kubernetes cluster mine -*", "it will be kept; *", "*/kind-logs/*", 'cluster "mine" was kept; *'])
     assert list(fake.containers) == ["mine-control-plane"]
     assert len([*(pytester.path / "kind-logs").glob("*test_fails/mine/mine-control-plane")]) == 1
+    assert [request for request in fake.api_requests("mine-control-plane") if request.startswith("DELETE /api/v1/namespaces/test-")] == []
+
+
+def test_errors_of_kindasync_end_where_it_was_called(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """What they say is what there is to be read, not kindasync's own code; `--full-trace` shows that."""
+    pytester.makepyfile(
+        """
+        def test_finds_none(kind_cluster):
+            from kindasync.sync import Cluster
+
+            Cluster.get("none")
+        """
+    )
+
+    short = run(pytester, *WITHOUT_PYTEST_ASYNCIO)
+    full = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--full-trace")
+
+    short.stdout.fnmatch_lines([">*Cluster.get(*", "E*ClusterNotFound: there is no cluster*", "test_errors_*.py:4: ClusterNotFound"])
+    short.stdout.no_fnmatch_line("*_facade.py*")
+    full.stdout.fnmatch_lines(["*_facade.py*"])
 
 
 @pytest.mark.parametrize(

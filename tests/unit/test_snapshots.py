@@ -298,7 +298,7 @@ async def test_without_a_control_plane_that_runs_there_is_an_error(fake: FakeEng
     with pytest.raises(ClusterError, match=f"{FIRST} is exited") as raised:
         await cluster.snapshots()
 
-    assert raised.value.hint == "kindasync start starts them"
+    assert raised.value.hint == "kindasync start --name demo starts them"
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "a/b", "-a", "a.", "a" * 64])

@@ -12,7 +12,7 @@ from kindasync.cluster import start, stop
 from kindasync.cluster._readiness import node_state
 from kindasync.cluster._stop import _time
 from kindasync.docker import Engine
-from kindasync.docker.containers import container_start
+from kindasync.docker.containers import container_pause, container_remove, container_start
 from kindasync.errors import ClusterError, StepFailed
 from kindasync.testing import FakeEngine
 from tests.unit.recording import Recording
@@ -63,6 +63,30 @@ async def test_one_of_which_the_lists_still_say_that_it_runs(fake: FakeEngine) -
     await cluster.start()
 
     assert {container.state for container in fake.containers.values()} == {"running"}
+
+
+async def test_paused_nodes_go_on(fake: FakeEngine) -> None:
+    """The Engine starts none that is paused."""
+    cluster = await create(fake, 1, 1)
+    async with Engine.of(fake.url).connect() as connection:
+        for name in (FIRST, WORKER):
+            await container_pause(connection, name)
+
+    await cluster.start()
+
+    assert {container.state for container in fake.containers.values()} == {"running"}
+
+
+async def test_a_balancer_that_is_gone_is_told(fake: FakeEngine) -> None:
+    """Nobody reaches the cluster by its kubeconfig any more."""
+    cluster = await create(fake)
+    async with Engine.of(fake.url).connect() as connection:
+        await container_remove(connection, BALANCER)
+    seen = Recording()
+
+    await cluster.start(on_event=seen.keep)
+
+    assert "has no balancer any more" in seen.only(told.Warned).message
 
 
 async def test_both_may_be_said_twice(fake: FakeEngine) -> None:

@@ -7,6 +7,8 @@ import inspect
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,43 @@ TWO = shape(1, 1)
 def docker_host(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake is the environment's Engine."""
     monkeypatch.setenv("DOCKER_HOST", fake.url)
+
+
+# -- how it ends
+
+SUSPENDED = """
+from kindasync.sync import Cluster
+
+def running():
+    with Cluster.running(name="demo") as cluster:
+        yield cluster
+
+clusters = running()
+cluster = next(clusters)
+lines = cluster.nodes[0].logs(follow=True)
+next(lines)
+"""
+LATE = """
+from kindasync.sync import Cluster
+
+class Late:
+    def __del__(self, get=Cluster.get):
+        get("demo")
+
+late = Late()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "says"), [(SUSPENDED, ""), (LATE, "kindasync.sync cannot be used any more")], ids=["suspended", "late"]
+)
+def test_what_is_open_when_the_interpreter_ends(fake: FakeEngine, home: Path, program: str, says: str) -> None:
+    """Is ended: contexts and generators that nobody has left. What is begun later is an error: nothing hangs."""
+    with nothing_left(fake, home):
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+
+    assert says in ran.stderr
+    assert bool(says) is bool(ran.stderr)
 
 
 # -- what there is

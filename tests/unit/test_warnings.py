@@ -138,6 +138,13 @@ async def test_each_surprise_is_a_warning_of_its_own(fake: FakeEngine, home: Pat
     assert "published on" in second.message
 
 
+async def test_pods_that_may_get_the_addresses_of_services(fake: FakeEngine, home: Path) -> None:
+    """kind takes such subnets, too."""
+    (warning,) = await warned(fake, home, podSubnet="10.96.0.0/12", serviceSubnet="10.96.0.0/16")
+
+    assert warning.message == "podSubnet 10.96.0.0/12 and serviceSubnet 10.96.0.0/16 overlap: a pod may get a Service's address"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
