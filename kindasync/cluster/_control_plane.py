@@ -60,12 +60,9 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
                 with run.step("start what makes the API server's roles"):
                     await start_program(run.connection, first.container, kubeadm.ROLES_ARGV)
             objects = await _manifests(run, plan, first, assembly)
-            with run.step("reach the API server") as began:
-                async with anyio.create_task_group() as waiting:
-                    waiting.start_soon(_guard_static_pods, run, first)
-                    with _deadline(api, f"an answer from the API server at {server}"):
-                        await api.wait_up()
-                    waiting.cancel_scope.cancel()
+            async with _guarded(run, first):
+                with run.step("reach the API server") as began, _deadline(api, f"an answer from the API server at {server}"):
+                    await api.wait_up()
                 run.emit(events.ApiServerUp, since=began, server=server)
             if first.initialised:
                 tasks.start_soon(_start_controllers, run, first, assembly)
@@ -76,16 +73,17 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
             for name, documents in objects:
                 tasks.start_soon(_create_objects, run, api, first, name, documents)
             if run.request.wait_s > 0:
-                with run.step("wait until all nodes are ready"):
-                    await wait_ready(
-                        api,
-                        [node.name for node in plan.nodes],
-                        bus=run.bus,
-                        cluster=run.cluster,
-                        timeout_s=run.request.wait_s,
-                        has_network=not run.request.config.networking.disable_default_cni,
-                        needs_dns=run.request.config.extras.wait_for_dns,
-                    )
+                async with _guarded(run, first):
+                    with run.step("wait until all nodes are ready"):
+                        await wait_ready(
+                            api,
+                            [node.name for node in plan.nodes],
+                            bus=run.bus,
+                            cluster=run.cluster,
+                            timeout_s=run.request.wait_s,
+                            has_network=not run.request.config.networking.disable_default_cni,
+                            needs_dns=run.request.config.extras.wait_for_dns,
+                        )
         await assembly.all_joined.get()
         with run.step("finish the control plane"), _deadline(api, "the API server to take the last changes"):
             if plan.single_node:
@@ -97,9 +95,18 @@ async def bring_up(run: Run, plan: Plan, first: Provisioned, engine: EngineFacts
     return for_cluster(confs["admin.conf"], run.cluster, server)
 
 
-async def _guard_static_pods(run: Run, first: Provisioned) -> None:
-    with run.step(f"run the API server on node {first.plan.name}", node=first.plan.name):
-        await static_pods.guard(run.connection, first.container)
+@asynccontextmanager
+async def _guarded(run: Run, first: Provisioned) -> AsyncIterator[None]:
+    """End a wait when it is in vain: a program of the first control plane fails again and again. Raises: StepFailed."""
+
+    async def guard() -> None:
+        with run.step(f"run the control plane on node {first.plan.name}", node=first.plan.name):
+            await static_pods.guard(run.connection, first.container)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(guard)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 def _deadline(api: ClusterApi, awaited: str) -> AbstractContextManager[None]:

@@ -80,11 +80,15 @@ async def take_created(connection: Connection, container: Container, revision: s
 async def take(connection: Connection, cluster: str, name: str) -> Snapshot:
     """Keep all API objects under a name; a snapshot that had it is replaced. Raises: ClusterNotFound; ClusterError."""
     _check(name)
+    _leave_created(name)
+    return _snapshot(await _ask(connection, await existing_members(connection, cluster), ["take", name]))
+
+
+def _leave_created(name: str) -> None:
     if name == CREATED:
         raise ClusterError(
-            f'a snapshot "{CREATED}" cannot be taken', why="it is of the moment of the create, for reset", hint="choose another name"
+            f'snapshot "{CREATED}" stays as it is', why="it is of the moment of the create, for reset", hint="choose another name"
         )
-    return _snapshot(await _ask(connection, await existing_members(connection, cluster), ["take", name]))
 
 
 async def list_snapshots(connection: Connection, cluster: str) -> tuple[Snapshot, ...]:
@@ -95,6 +99,7 @@ async def list_snapshots(connection: Connection, cluster: str) -> tuple[Snapshot
 async def drop(connection: Connection, cluster: str, name: str) -> None:
     """Forget a snapshot. Raises: ClusterNotFound; ClusterError."""
     _check(name)
+    _leave_created(name)
     await _ask(connection, await existing_members(connection, cluster), ["drop", name])
 
 

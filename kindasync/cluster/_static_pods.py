@@ -1,4 +1,4 @@
-"""The static pods without which no API server answers, by their logs: whether one of them fails again and again."""
+"""The static pods of a control plane, by their logs: whether one of them fails again and again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from kindasync.errors import NodeError
 LOOK_EVERY_S = 10.0  # kubelets wait as long before they start again, for the second time, what has failed
 # A container's log is named by how many others there were before it: of the fourth there is one when three have failed. It may say nothing yet.
 _LOGS = """\
-for log in /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/3.log /var/log/pods/kube-system_etcd-*/etcd/3.log; do
-    if test -e "$log"; then tail --lines=20 "${log%3.log}2.log" "$log" || true; fi
+for program in kube-apiserver etcd kube-controller-manager kube-scheduler; do
+    for log in /var/log/pods/kube-system_$program-*/$program/3.log; do
+        if test -e "$log"; then tail --lines=20 "${log%3.log}2.log" "$log" || true; fi
+    done
 done
 """
+_PASSES = ("leaderelection lost", "leader election lost")  # on a busy machine
 _STAMP = re.compile(r"(?m)^\S+ std(?:out|err) [FP] ")  # the runtime's, before what a container has said
 _HEAD = re.compile(r"(?m)^==> .*/(\S+)/\d\.log <==$\n?")  # tail's
 
@@ -37,4 +40,6 @@ def _failure(node: str, logs: str) -> NodeError | None:
     if not (head := _HEAD.search(logs)):
         return None
     words = _STAMP.sub("", _HEAD.sub("", logs)).strip()
+    if any(each in words for each in _PASSES):
+        return None
     return fails_again(f"{head[1]} on node {node}", words, "runtimeConfig, featureGates, kubeadmConfigPatches")

@@ -110,7 +110,7 @@ def _explained(node: str) -> Iterator[None]:
     try:
         yield
     except (ExecFailed, ApiError) as error:
-        if isinstance(error, ApiError) and "EOF" not in error.message.upper():
+        if isinstance(error, ApiError) and not re.search("EOF|tar header", error.message, re.IGNORECASE):
             raise
         why = error.message if isinstance(error, ApiError) else error.output_tail.rpartition("\n")[2].removeprefix("ctr: ") or error.why
         hint = next(

@@ -301,6 +301,15 @@ async def test_without_a_control_plane_that_runs_there_is_an_error(fake: FakeEng
     assert raised.value.hint == "kindasync start --name demo starts them"
 
 
+async def test_the_snapshot_of_the_create_stays(fake: FakeEngine) -> None:
+    """It is what a reset restores."""
+    cluster = await create(fake)
+
+    for act in (cluster.snapshot, cluster.delete_snapshot):
+        with pytest.raises(ClusterError, match='snapshot "created" stays as it is'):
+            await act("created")
+
+
 @pytest.mark.parametrize("name", ["", "Upper", "a/b", "-a", "a.", "a" * 64])
 async def test_names_that_cannot_be(fake: FakeEngine, name: str) -> None:
     """Are refused before anything is asked."""

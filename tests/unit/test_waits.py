@@ -239,6 +239,20 @@ async def test_an_api_server_that_fails_again_and_again_ends_the_create(
     assert raised.value.evidence == "I1127 a\nError: unknown api group some"
 
 
+async def test_a_controller_manager_that_fails_again_and_again_ends_the_create(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server answers, and no node becomes Ready. What only loses its place as leader, as on a busy machine, has time."""
+    monkeypatch.setattr(_static_pods, "LOOK_EVERY_S", 0.05)
+    fake.node.becomes_ready = False
+    logs = API_SERVER_LOGS.replace("kube-apiserver", "kube-controller-manager")
+    looks = iter([logs.replace("Error: unknown api group some", "leaderelection lost"), logs])
+    fake.node.programs["sh"] = lambda *_: ProgramResult(stdout=next(looks).encode())
+
+    with nothing_left(fake, home), pytest.raises(StepFailed, match=f"kube-controller-manager on node {NODE} fails again and again"):
+        await create(fake)
+
+
 async def test_a_secret_that_the_kubelet_printed_is_withheld(fake: FakeEngine, home: Path) -> None:
     """As in any other evidence."""
     fake.node.becomes_ready = False
