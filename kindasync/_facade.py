@@ -181,15 +181,15 @@ class Entered(AbstractContextManager[Any]):
 
     def __enter__(self) -> Any:
         self._portal = _portals.__enter__()
-        _suspended.add(self)
         self._entered: Future[Any] = Future()
         self._task = _Task(self._portal, self._hold)
         try:
-            return _given(self._task.wait(self._entered))
+            value = _given(self._task.wait(self._entered))
         except BaseException as error:
-            _suspended.discard(self)
             _portals.__exit__(type(error), error, error.__traceback__)
             raise
+        _suspended.add(self)
+        return value
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         if self not in _suspended:  # it was ended as the interpreter did

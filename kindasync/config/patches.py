@@ -177,10 +177,12 @@ def unmatched_containerd(document: str, patches: Sequence[str]) -> Iterator[Prob
 
 def has_mirrors(document: str) -> bool:
     """Whether containerd's configuration names mirrors of registries itself, the old way: then it looks into no directory of theirs."""
-    plugins = tomllib.loads(document).get("plugins", {})
-    return any(
-        "mirrors" in plugins.get(name, {}).get("registry", {}) for name in ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
-    )
+    match tomllib.loads(document):
+        case {"plugins": {"io.containerd.grpc.v1.cri": {"registry": {"mirrors": _}}}}:
+            return True
+        case {"plugins": {"io.containerd.cri.v1.images": {"registry": {"mirrors": _}}}}:
+            return True
+    return False
 
 
 def _problems(parsed: Iterator[_Patch | Problem]) -> Iterator[Problem]:

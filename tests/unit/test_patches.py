@@ -253,6 +253,7 @@ def test_containerd_merges_as_a_mapping() -> None:
         ('[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]', True),
         ("[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'docker.io']", True),
         ('[plugins."io.containerd.grpc.v1.cri".registry]', False),
+        ("[plugins]\n'io.containerd.grpc.v1.cri' = {registry = 1}", False),
         ("version = 2", False),
     ],
 )
