@@ -31,7 +31,7 @@ def _load_image(progress: Progress, images: tuple[str, ...], name: str, nodes: t
 
 
 def _load_archive(progress: Progress, archives: tuple[Path, ...], name: str, nodes: tuple[str, ...]) -> None:
-    """Load the images of archives (docker or OCI layout) into nodes.
+    """Load the images of archives into nodes: tar files of docker save, or of an OCI layout.
 
     \b
     kindasync load {command} app.tar

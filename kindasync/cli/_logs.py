@@ -10,6 +10,7 @@ import click
 from kindasync.cli import _options
 from kindasync.cli._progress import Progress, with_progress
 from kindasync.cli._running import run
+from kindasync.errors import KindasyncError
 
 
 @click.command("logs")
@@ -29,6 +30,12 @@ def export_logs(progress: Progress, directory: Path | None, name: str) -> None:
     try:
         with progress.of(f'Exporting logs of cluster "{name}" …') as on_event:
             run(lambda: export_logs(name, target, on_event=on_event))
+    except OSError as error:
+        raise KindasyncError(
+            f"cannot write all logs into {target}",
+            why=error.strerror or str(error),
+            hint="name a directory that can be made, where there is space",
+        ) from error
     finally:
         if any(target.glob("*")):
             click.echo(target, err=progress.as_json)

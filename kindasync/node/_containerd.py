@@ -30,10 +30,12 @@ _LAST_WITHOUT_TRANSFER = 2  # version of containerd's configuration
 # Imports an archive that lies unpacked in the current directory. Big layers do not go through containerd's API, which takes most of an
 # import's time: once their digests were verified, the store gets them as further names of the files that are here, and is told of them
 # (`ctr content ingest` then reads nothing). An import without them follows; unpacking verifies them again. containerd may meanwhile have
-# collected a layer that no image refers to yet: then the import gets all of them. $1: the store; the rest: the import.
+# collected a layer that no image refers to yet: then the import gets all of them. Names that a failed import leaves, of images that are not
+# whole, are taken back: pods could not use them, and the next load would find them there. $1: the store; the rest: the import.
 IMPORT = """
 store=$1
 shift
+ctr --namespace=k8s.io images list --quiet | sort >before
 for layer in blobs/sha256/*; do
   digest=${layer##*/}
   [ -f "$layer" ] && [ ! -L "$layer" ] && [ "$(stat -c %s "$layer")" -gt 1000000 ] || continue
@@ -43,9 +45,12 @@ for layer in blobs/sha256/*; do
     <"$layer" >/dev/null 2>&1 && echo "./$layer" >>known
 done
 if [ -s known ]; then
-  tar --create --exclude=./known --exclude-from=known . | "$@" && exit
+  tar --create --exclude=./known --exclude=./before --exclude-from=known . | "$@" && exit
 fi
-tar --create --exclude=./known . | "$@"
+tar --create --exclude=./known --exclude=./before . | "$@" && exit
+code=$?
+ctr --namespace=k8s.io images check | awk '$NF == "false" { print $1 }' | sort | comm -13 before - | xargs -r ctr --namespace=k8s.io images rm >/dev/null
+exit $code
 """
 
 

@@ -21,6 +21,8 @@ from tests.unit.recording import Recording
 
 pytestmark = pytest.mark.anyio
 SAID_S = 2.0  # from the cause to the failing event
+WRONG_FLAG = "kind: ClusterConfiguration\ncontrollerManager: {extraArgs: {not-one: '1'}}\n"
+WRONG_REGISTRY = "kind: ClusterConfiguration\nimageRepository: registry.example.invalid/google_containers\n"
 END_S = 12.0  # from the cause to the command's end
 
 
@@ -138,7 +140,9 @@ async def test_a_node_that_dies(before: Left, name: str, moment: type[events.Eve
     ("mistake", "fails"),
     [
         ({"featureGates": {"NotOne": True}}, "the kubelet of node"),
-        pytest.param({"runtimeConfig": {"not/v1": "true"}}, "kube-apiserver on node", marks=pytest.mark.stress),  # kubelets give it time
+        # Kubelets give these time.
+        pytest.param({"runtimeConfig": {"not/v1": "true"}}, "kube-apiserver on node", marks=pytest.mark.stress),
+        pytest.param({"kubeadmConfigPatches": [WRONG_FLAG]}, "kube-controller-manager on node", marks=pytest.mark.stress),
     ],
 )
 async def test_a_mistake_that_only_kubernetes_knows(before: Left, name: str, mistake: dict[str, Any], fails: str) -> None:
@@ -148,4 +152,15 @@ async def test_a_mistake_that_only_kubernetes_knows(before: Left, name: str, mis
     with anyio.fail_after(60), pytest.raises(StepFailed, match=f"{fails}.* fails again and again") as caught:
         await Cluster.create(name, config=config)
 
-    assert "NotOne" in caught.value.why or "not/v1" in caught.value.why, caught.value.why
+    assert any(each in caught.value.why for each in ("NotOne", "not/v1", "--not-one")), caught.value.why
+
+
+@pytest.mark.stress
+async def test_an_image_of_the_control_plane_that_cannot_be_pulled(before: Left, name: str) -> None:
+    """Told when kubelets have tried three times."""
+    config = {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "kubeadmConfigPatches": [WRONG_REGISTRY]}
+
+    with anyio.fail_after(90), pytest.raises(StepFailed, match="cannot be pulled on node") as caught:
+        await Cluster.create(name, config=config)
+
+    assert "registry.example.invalid" in caught.value.why

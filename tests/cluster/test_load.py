@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from kindasync import Cluster, Engine, events
 from kindasync.docker.containers import container_stop
 from kindasync.docker.images import image_import
 from kindasync.errors import ClusterError, StepFailed
+from kindasync.node._containerd import CTR
 from kindasync.node._files import tar_of
-from tests.cluster.archives import REFERENCE
+from tests.cluster.archives import REFERENCE, write_image_archive
 from tests.cluster.conftest import pieces_of, run_cli, runs_everywhere
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -88,6 +90,28 @@ async def test_an_archive_that_is_cut_off(two_nodes: Cluster, archive: Path, tmp
 
     assert len(raised.value.failures) == len(two_nodes.nodes)
     assert "unexpected EOF" in str(raised.value)
+
+
+async def test_an_image_that_lacks_a_layer_leaves_no_name(two_nodes: Cluster, tmp_path: Path) -> None:
+    """By which the next load, and pods, would take it for one that is there."""
+    whole, broken, name = tmp_path / "whole.tar", tmp_path / "broken.tar", "docker.io/kindasync-tests/broken:1"
+    await write_image_archive(whole, reference=name, padding_bytes=2_000_000)
+    with tarfile.open(whole) as source, tarfile.open(broken, "w") as target:
+        members = source.getmembers()
+        for member in members:
+            if member is not max(members, key=lambda each: each.size):
+                target.addfile(member, source.extractfile(member))
+
+    async def names() -> set[str]:
+        return {line for node in two_nodes.nodes for line in (await node.exec([*CTR, "images", "list", "--quiet"])).text.splitlines()}
+
+    before = await names()
+    with pytest.raises(StepFailed, match="does not take the archive"):
+        await two_nodes.load_archive(broken)
+    assert await names() == before
+
+    await two_nodes.load_archive(whole)
+    assert name in await names()
 
 
 async def test_logs(two_nodes: Cluster, tmp_path: Path) -> None:

@@ -253,6 +253,23 @@ async def test_a_controller_manager_that_fails_again_and_again_ends_the_create(
         await create(fake)
 
 
+UNPULLED = (
+    r'E1127 18:55:01.1 300 pod_workers.go:1324] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"kube-apiserver\" with ErrImagePull: '
+    r'\"failed to pull and unpack image \\\"example.com/kube-apiserver:v1\\\": no such host\"" pod="kube-system/kube-apiserver-demo"'
+)
+
+
+@pytest.mark.parametrize(("times", "fails"), [(2, False), (3, True)])
+def test_an_image_that_cannot_be_pulled(times: int, fails: bool) -> None:
+    """Kubelets try again; three times are enough."""
+    failure = _static_pods._unpulled(NODE, f"{UNPULLED}\n" * times)
+
+    assert bool(failure) is fails
+    if failure:
+        assert failure.what == f"the image of kube-apiserver cannot be pulled on node {NODE}"
+        assert failure.why == 'failed to pull and unpack image "example.com/kube-apiserver:v1": no such host'
+
+
 async def test_a_secret_that_the_kubelet_printed_is_withheld(fake: FakeEngine, home: Path) -> None:
     """As in any other evidence."""
     fake.node.becomes_ready = False
