@@ -20,6 +20,7 @@ EXAMPLES = nox.project.dependency_groups(PROJECT, "examples")
 DOCS = nox.project.dependency_groups(PROJECT, "docs")
 CHECK = nox.project.dependency_groups(PROJECT, "check")
 WITHOUT_ENGINE = ("-m", "not engine and not cluster")
+WITHOUT_THE_APART = "not stress and not podman and not ssh and not screens"  # which have sessions of their own
 AT_ONCE = ("-n", "auto", "--dist", "worksteal")  # as many processes as there are cores
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of programs, each of which would compile all it imports
@@ -102,13 +103,7 @@ def engine(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Real clusters, as users have them."""
     session.install("-e", ".", *TEST, *EXAMPLES)
-    session.run(
-        "pytest",
-        "-m",
-        "cluster and not stress and not remote and not podman and not ssh and not screens",
-        "--durations=30",
-        *session.posargs,
-    )
+    session.run("pytest", "-m", f"cluster and not remote and {WITHOUT_THE_APART}", "--durations=30", *session.posargs)
 
 
 @nox.session
@@ -164,7 +159,7 @@ def remote(session: nox.Session) -> None:
     pytest = (
         "pytest",
         "-m",
-        "(engine or cluster) and not stress and not podman and not ssh and not screens",
+        f"(engine or cluster) and {WITHOUT_THE_APART}",
         "--ignore=tests/engine/test_images.py",
     )  # of a registry here
     session.run("python", "-m", "tests.cluster.remote", *pytest, *session.posargs)

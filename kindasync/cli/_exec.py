@@ -95,10 +95,10 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> int:
 
 async def _node(cluster: str, name: str | None) -> Node:
     """The node of that name, else the first control plane that runs."""
+    from kindasync.cluster._cluster import nodes_of
     from kindasync.cluster._lookup import existing_members, is_node, role_of, states_of
     from kindasync.config import Role
     from kindasync.docker import Engine
-    from kindasync.node import Node
 
     engine = Engine.of(None)
     async with engine.connect() as connection:
@@ -107,9 +107,8 @@ async def _node(cluster: str, name: str | None) -> Node:
     if not meant:
         names = ", ".join(each.name for each in there)
         raise ClusterError(f'cluster "{cluster}" has no node {name}', why=f"its nodes are {names}", hint="name one of those")
-    for each in meant:
-        if each.state == "running":
-            return Node(engine=engine, cluster=cluster, name=each.name, id=each.id, role=Role(role_of(each) or Role.WORKER))
+    for node in nodes_of(engine, cluster, (each for each in meant if each.state == "running")):
+        return node
     what = f"node {name} does not run" if name else f'no control plane of cluster "{cluster}" runs'
     raise ClusterError(what, why=states_of(meant), hint=f"kindasync start --name {cluster}")
 

@@ -61,15 +61,7 @@ async def add_node(connection: Connection, bus: Bus, cluster: str, wanted: Clust
 
     found = await get(connection, cluster)
     node = wanted.nodes[0]
-    balancer = balancer_among(found.containers)
-    if balancer and balancer.state != "running":
-        raise ClusterError(
-            f'cannot add a node to cluster "{cluster}"',
-            why=f"its balancer {balancer.name} is {balancer.state}: nobody reaches the API server there",
-            hint=f"kindasync start --name {cluster}",
-        )
-    if node.role is Role.CONTROL_PLANE:
-        await _check_balancer(connection, cluster, found)
+    await _check_balancer(connection, cluster, found, node.role)
     control_planes = [each for each in found.containers if role_of(each) is Role.CONTROL_PLANE]
     first = min(control_planes, key=lambda each: each.state != "running")
     engine = await system_info(connection)
@@ -159,9 +151,17 @@ async def _wait_ready(run: Run, api: ClusterApi, container: Container, *, has_ne
             raise
 
 
-async def _check_balancer(connection: Connection, cluster: str, found: Found) -> None:
-    """Refuse where another control plane would be of no use: nobody would ask it."""
+async def _check_balancer(connection: Connection, cluster: str, found: Found, role: Role) -> None:
+    """Refuse where no node could join, and where another control plane would be of no use: nobody would ask it."""
     balancer = balancer_among(found.containers)
+    if balancer and balancer.state != "running":
+        raise ClusterError(
+            f'cannot add a node to cluster "{cluster}"',
+            why=f"its balancer {balancer.name} is {balancer.state}: nobody reaches the API server there",
+            hint=f"kindasync start --name {cluster}",
+        )
+    if role is not Role.CONTROL_PLANE:
+        return
     if not balancer:
         raise ClusterError(
             f'cannot add a control plane to cluster "{cluster}"',

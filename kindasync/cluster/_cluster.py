@@ -604,17 +604,21 @@ class Cluster:
 
     @classmethod
     def _of(cls, engine: Engine, name: str, kubeconfig: Mapping[str, Any], path: Path, containers: Sequence[Container]) -> Cluster:
-        from kindasync.cluster._lookup import role_of
-        from kindasync.cluster._node_readiness import ApiReadiness
-        from kindasync.node import Node
+        return cls(name=name, engine=engine, kubeconfig=dict(kubeconfig), kubeconfig_path=path, nodes=nodes_of(engine, name, containers))
 
-        roles = ((container, role_of(container)) for container in containers)
-        nodes = tuple(
-            Node(engine=engine, cluster=name, name=container.name, id=container.id, role=role, readiness=ApiReadiness())
-            for container, role in roles
-            if role in (Role.CONTROL_PLANE, Role.WORKER)
-        )
-        return cls(name=name, engine=engine, kubeconfig=dict(kubeconfig), kubeconfig_path=path, nodes=nodes)
+
+def nodes_of(engine: Engine, name: str, containers: Iterable[Container]) -> tuple[Node, ...]:
+    """The handles of a cluster's nodes, of its containers."""
+    from kindasync.cluster._lookup import role_of
+    from kindasync.cluster._node_readiness import ApiReadiness
+    from kindasync.node import Node
+
+    roles = ((container, role_of(container)) for container in containers)
+    return tuple(
+        Node(engine=engine, cluster=name, name=container.name, id=container.id, role=role, readiness=ApiReadiness())
+        for container, role in roles
+        if role in (Role.CONTROL_PLANE, Role.WORKER)
+    )
 
 
 async def delete(name: str, *, engine: Engine | str | None = None, on_event: Callback | Bus | None = None) -> None:

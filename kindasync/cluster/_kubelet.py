@@ -12,7 +12,8 @@ from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec
 from kindasync.errors import KindasyncError, NodeError
 
-LOG = ("journalctl", "--unit=kubelet", "--lines=200", "--no-pager", "--output=cat")
+JOURNAL = ("journalctl", "--unit=kubelet", "--no-pager", "--output=cat")
+LOG = (*JOURNAL, "--lines=200")
 LOG_S = 5.0
 TOLD_LINES = 10
 _HEAD = re.compile(r"^[EF]\d{4} [\d:.]+ +\d+ \S+\] ")  # when, and where in the source

@@ -162,20 +162,19 @@ async def chosen(connection: Connection, bus: Bus, cluster: str, names: Sequence
     there = [each for each in await existing_members(connection, cluster) if is_node(each)]
     if not any(each.state == "running" for each in there):
         raise ClusterError(f'no node of cluster "{cluster}" runs', why=states_of(there), hint=f"kindasync start --name {cluster}")
-    resting = [each for each in there if each.state != "running" and (names is None or each.name in names)]
-    if names is None:
-        for each in resting:
-            bus.emit(Warned(cluster=cluster, node=each.name, message=f"node {each.name} is {each.state}: nothing is loaded into it"))
-        return tuple(each for each in there if each.state == "running")
-    unknown = [name for name in names if name not in {each.name for each in there}]
+    unknown = [name for name in names or () if name not in {each.name for each in there}]
     if unknown:
         raise ClusterError(
             f'cluster "{cluster}" has no node {", ".join(unknown)}', why=f"there are: {', '.join(each.name for each in there)}"
         )
-    if resting:
+    meant = [each for each in there if names is None or each.name in names]
+    resting = [each for each in meant if each.state != "running"]
+    if resting and names is not None:
         named = ", ".join(each.name for each in resting)
         raise ClusterError(f"nothing can be loaded into {named}", why=states_of(resting), hint=f"kindasync start --name {cluster}")
-    return tuple(each for each in there if each.name in names)
+    for each in resting:
+        bus.emit(Warned(cluster=cluster, node=each.name, message=f"node {each.name} is {each.state}: nothing is loaded into it"))
+    return tuple(each for each in meant if each not in resting)
 
 
 async def known(connection: Connection, references: Sequence[str]) -> dict[str, Image]:

@@ -35,6 +35,10 @@ CREATED = "created"  # the one that `create` takes
 PROGRAM = "snapshot"
 PASSES = 6
 USABLE_S = 60.0
+_MEANT = (  # what the program may say, and what to do
+    ("there is no snapshot", "those that there are: kindasync get snapshots"),
+    ("is of other nodes", "remove the nodes that were added, or take a snapshot of those that there are: kindasync snapshot NAME"),
+)
 FORGET_S = 5.0
 CLEANUP_S = 30.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
@@ -239,13 +243,9 @@ def _explained(error: ExecFailed, cluster: str) -> ClusterError:
             why="their image has no program for it",
             hint="create it with an image that kindasync build node-image has made",
         )
-    if "there is no snapshot" in error.output_tail:
-        return ClusterError(error.output_tail, hint=f"those that there are: kindasync get snapshots --name {cluster}")
-    if "is of other nodes" in error.output_tail:
-        return ClusterError(
-            error.output_tail,
-            hint=f"remove the nodes that were added, or take a snapshot of those that there are: kindasync snapshot NAME --name {cluster}",
-        )
+    for fragment, hint in _MEANT:
+        if fragment in error.output_tail:
+            return ClusterError(error.output_tail, hint=f"{hint} --name {cluster}")
     return ClusterError("the snapshot's program failed", why=error.output_tail)
 
 

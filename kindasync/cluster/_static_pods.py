@@ -6,7 +6,7 @@ import re
 
 import anyio
 
-from kindasync.cluster._kubelet import fails_again
+from kindasync.cluster._kubelet import JOURNAL, fails_again
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container
 from kindasync.docker.execs import container_exec, container_run
@@ -22,7 +22,7 @@ for program in etcd kube-apiserver kube-controller-manager kube-scheduler; do
 done
 """
 _PASSES = ("leaderelection lost", "leader election lost")  # on a busy machine
-_KUBELETS_LOG = ("journalctl", "--unit=kubelet", "--lines=2000", "--no-pager", "--output=cat")
+_KUBELETS_LOG = (*JOURNAL, "--lines=2000")
 _PULLS = re.compile(
     r'StartContainer\W+for \W+(etcd|kube-apiserver|kube-controller-manager|kube-scheduler)\W+ with ErrImagePull: \W+(.+?)\\?""'
 )
