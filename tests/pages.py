@@ -29,6 +29,11 @@ def typed(block: str) -> list[str]:
     return [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
 
 
+def sessions(page: Path) -> list[str]:
+    """The commands of nox that a page names in its text, since they run for too long to be a snippet."""
+    return re.findall(r"`(nox -s [^`]+)`", page.read_text())
+
+
 def scripts(document: object) -> Iterator[str]:
     """What a CI job runs, in GitHub's form or GitLab's."""
     if isinstance(document, dict):

@@ -26,7 +26,7 @@ from kindasync.config._decode import load, load_node
 from kindasync.config._extras_models import ClusterExtras
 from kindasync.config._models import Cluster
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
-from tests.pages import PAGES, README, ROOT, blocks, module, scripts, typed
+from tests.pages import PAGES, README, ROOT, blocks, module, scripts, sessions, typed
 from tests.unit.test_create import NODE_IMAGE
 from tests.unit.test_exports import REFERENCE
 from tests.unit.test_snapshots import KEPT, NOTHING
@@ -80,13 +80,13 @@ def test_commands_and_their_options_are_there(page: Path, arguments: list[str]) 
     command.make_parser(context).parse_args(list(rest))
 
 
-NOX = [(page, words[1:]) for page, words in COMMANDS if words[0] == "nox"]
+NOX = [(page, shlex.split(line)[1:]) for page in PAGES for line in sessions(page)]
 SESSIONS = {each.name for each in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(each, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize(("page", "arguments"), NOX, ids=ids(NOX))
 def test_sessions_and_what_they_are_asked_are_there(page: Path, arguments: list[str]) -> None:
-    """Those of the checkout, which run for hours."""
+    """Those of the checkout, most of which CI does not run."""
     _, session, *asked = arguments
 
     assert session in SESSIONS
