@@ -127,7 +127,7 @@ async def evidence(run: Run, container: Container) -> AsyncIterator[None]:
 
 async def _run_kubeadm(run: Run, first: Provisioned, argv: list[str]) -> None:
     with run.step(f"initialise the control plane on node {first.plan.name}", node=first.plan.name):
-        await run_program(run, first.container, argv)
+        await run_program(run, first.container, argv, reads_first=not first.initialised)
 
 
 async def _initialise(run: Run, first: Provisioned, argvs: list[list[str]], assembly: Assembly) -> None:

@@ -38,5 +38,5 @@ async def join(run: Run, node: NodePlan, container: Container, assembly: Assembl
         documents = await assembly.documents(node.name).get()
         argv = kubeadm.init_argv(documents, only=kubeadm.MEMBER_PHASES) if is_founder else kubeadm.join_argv(documents)
         with run.step(f"join node {node.name}", node=node.name) as began:
-            await run_program(run, container, argv)
+            await run_program(run, container, argv, reads_first=not is_founder)
             run.emit(events.NodeJoined, node=node.name, since=began)

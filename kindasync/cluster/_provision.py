@@ -45,6 +45,7 @@ LOOK = "--retain keeps the nodes to look at, with: docker exec NODE journalctl -
 DEATH_S = 1.0  # by how much the end of a node's programs may be seen before its own
 _KUBERNETES = "/etc/kubernetes"
 _PHASE = re.compile(rb"\[(?!init|preflight|join)([a-z][a-z-]*)\] ")
+_NOT_STRICT = re.compile(rb'Kind:"(\w+)"\}: strict decoding error: (.*)')
 SHARED_KEYS = tuple(
     f"{_KUBERNETES}/pki/{name}"
     for name in ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key", "sa.key", "sa.pub")
@@ -269,7 +270,7 @@ async def _make_kubeadm_files(run: Run, node: NodePlan, container: Container, do
     """Let kubeadm write certificates, kubeconfigs, manifests and the kubelet's configuration; without etcd's manifest, if others found it, too."""
     with run.step(f"make kubeadm's files in node {node.name}", node=node.name):
         phases = tuple(each for each in kubeadm.FILE_PHASES if each != "etcd" or not assembly.founders)
-        await run_program(run, container, kubeadm.init_argv(documents, only=phases))
+        await run_program(run, container, kubeadm.init_argv(documents, only=phases), reads_first=True)
         conf, path, content = kubeadm.finalized(
             only_file(await read_archive(run.connection, container.id, kubeadm.KUBELET_CONF)), datetime.now(UTC)
         )
@@ -293,11 +294,17 @@ async def _found_etcd(run: Run, node: NodePlan, container: Container, documents:
             await run_program(run, container, kubeadm.etcd_argv())
 
 
-async def run_program(run: Run, container: Container, argv: Sequence[str]) -> None:
-    """Run a program, such as kubeadm, in a node. Raises: ExecFailed with its last lines; NotReady after KUBEADM_S."""
+async def run_program(run: Run, container: Container, argv: Sequence[str], *, reads_first: bool = False) -> None:
+    """Run a program, such as kubeadm, in a node; if it is the first to read the node's documents, with a Warned of what it ignores in them.
+
+    Raises: ExecFailed with its last lines; NotReady after KUBEADM_S.
+    """
     phases = _Phases(run, container.name)
     result = await _exec(run, container, argv, phases.feed)
     phases.end()
+    for kind, ignored in dict.fromkeys(_NOT_STRICT.findall(result.stderr)) if reads_first else ():
+        message = f"Kubernetes ignores a part of {kind.decode()}: {ignored.decode().strip()}"
+        run.emit(events.Warned, node=container.name, message=message)
     _check(container, argv, result)
 
 

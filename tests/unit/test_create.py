@@ -102,6 +102,29 @@ async def test_each_phase_of_kubeadm_is_told(fake: FakeEngine) -> None:
     assert sorted(phases) == [(NODE, "bootstrap-token")] * 4 + [(NODE, "certs")] * 4
 
 
+@pytest.mark.parametrize("image", [NODE_IMAGE, "kindest/node:v1.37.0"])
+async def test_what_kubeadm_ignores_in_its_configuration_is_told_once(fake: FakeEngine, image: str) -> None:
+    """Of each document of each node, though it says so whenever it reads one; such as a misspelled field of a patch."""
+    if image not in fake.images:
+        fake.images[image] = FakeImage(reference=image, files=dict(fake.images[NODE_IMAGE].files))
+    plain = fake.node.programs["kubeadm"]
+
+    def strict(container: FakeContainer, argv: Sequence[str], stdin: bytes) -> ProgramResult:
+        kind = b"JoinConfiguration" if "join" in argv else b"ClusterConfiguration"
+        line = b'W1127 20:55:39.3 8 x.go:3] error unmarshaling configuration schema.GroupVersionKind{Version:"v1beta4", Kind:"%s"}: strict decoding error: unknown field "a.b"\n'
+        return ProgramResult(stdout=plain(container, argv, stdin).stdout, stderr=line % kind * 2)
+
+    fake.node.programs["kubeadm"] = strict
+    seen = Recording()
+
+    await create(fake, config=[KIND | {"nodes": [{"role": "control-plane"}, {"role": "worker"}]}], image=image, on_event=seen.keep)
+
+    assert sorted((each.node, each.message) for each in seen.of(told.Warned)) == [
+        (NODE, 'Kubernetes ignores a part of ClusterConfiguration: unknown field "a.b"'),
+        (NODE.replace("control-plane", "worker"), 'Kubernetes ignores a part of JoinConfiguration: unknown field "a.b"'),
+    ]
+
+
 async def test_each_stage_says_how_long_it_took(fake: FakeEngine) -> None:
     """An event that ends a stage has its duration; only what is observed, repeated or just so has none. Times never go back."""
     seen = Recording()
