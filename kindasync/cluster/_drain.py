@@ -84,14 +84,20 @@ async def _evict_all(run: Run, api: ClusterApi, node: str, reasons: dict[str, st
         for pod in pods:
             name = _name(pod)
             if pod["metadata"].get("deletionTimestamp"):
-                reasons[name] = "it takes its time to end"
+                reasons[name] = ends_slowly(pod)
                 continue
             refusal = await _evict(api, pod)
-            reasons[name] = refusal or "it takes its time to end"
+            reasons[name] = refusal or ends_slowly(pod)
             if not refusal and pod["metadata"]["uid"] not in evicted:
                 evicted.add(pod["metadata"]["uid"])
                 run.emit(events.PodEvicted, node=node, pod=name)
         await anyio.sleep(EVICT_AGAIN_S)
+
+
+def ends_slowly(pod: Pod) -> str:
+    """Why an evicted pod is still there."""
+    finalizers = ", ".join(pod["metadata"].get("finalizers") or ())
+    return f"it ends when these finalizers are removed: {finalizers}" if finalizers else "it takes its time to end"
 
 
 async def _evict(api: ClusterApi, pod: Pod) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import anyio
 
@@ -72,6 +73,7 @@ async def remove_node(connection: Connection, bus: Bus, cluster: str, name: str,
         is_control_plane = (
             role_of(container) is Role.CONTROL_PLANE if container else "node-role.kubernetes.io/control-plane" in registered[name]
         )
+        await _warn_of_volumes(run, api, name)
         was_open = False
         if container and container.state == "running" and name in registered and not (force and not timeout_s):  # then none is waited for
             with run.step(f"drain node {name}", node=name):
@@ -100,6 +102,30 @@ async def _balance_again(run: Run, node: str, error: BaseException) -> None:
     """Have the balancer know a node that stays; a note of `error`, if it cannot."""
     if not await attempted(partial(rebalance, run), BALANCED_S):
         error.add_note(f"the balancer leaves out node {node}")
+
+
+async def _warn_of_volumes(run: Run, api: ClusterApi, name: str) -> None:
+    """Tell whose data is on the node, such as that of the default StorageClass: it goes with it, and pods that claim it find no other node."""
+    from kindasync.cluster._api import deadline
+
+    with deadline(api, "the API server to say which PersistentVolumes there are"):
+        volumes = (await api.insist("GET", "/api/v1/persistentvolumes"))["items"]
+    if lost := volumes_on(name, volumes):
+        run.emit(events.Warned, node=name, message=f"the data of PersistentVolumes goes with the node: {', '.join(lost)}")
+
+
+def volumes_on(node: str, volumes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The PersistentVolumes that can be on this node only, by their claims if they have them. Source: kubernetes.io, "Persistent Volumes", node affinity."""
+    return [
+        f"{claim['namespace']}/{claim['name']}" if (claim := spec.get("claimRef")) else volume["metadata"]["name"]
+        for volume in volumes
+        if (spec := volume["spec"])
+        and any(
+            expression["key"] == "kubernetes.io/hostname" and expression["operator"] == "In" and expression["values"] == [node]
+            for term in ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
+            for expression in term.get("matchExpressions") or ()
+        )
+    ]
 
 
 async def _warn_of_balancer(run: Run, name: str, containers: Sequence[Container]) -> None:

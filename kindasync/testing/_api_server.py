@@ -136,6 +136,8 @@ class FakeApiServer:
                     ]
                 }
             )
+        if method == "GET" and path == "/api/v1/persistentvolumes":
+            return Answer.of_json({"items": self._behaviour.persistent_volumes})
         if method == "GET" and path.endswith("/proxy/pods"):
             return Answer.of_json({"items": [pod for pod in self._behaviour.pods if pod["spec"]["nodeName"] == path.split("/")[-3]]})
         if method == "GET" and path.endswith("/configmaps/kubeadm-config"):

@@ -24,7 +24,7 @@ class Behaviour:
     lines that are waited for. `registers_first`: the kubelet makes its Node before anybody else. `becomes_ready`: the Node object. `has_network`: else Nodes are registered, not Ready, and no pod is scheduled. `api_refuses`: by method, the statuses that
     the Kubernetes API gives to the next requests instead of doing them; 0 is a connection that is closed without an answer.
     `pods`: Pod objects that the API has beside those that a create waits for; evicted ones go, but for those whose name is in `kept_pods`.
-    `programs`: what execs run, by their first word; tests may replace some.
+    `persistent_volumes`: such objects. `programs`: what execs run, by their first word; tests may replace some.
     """
 
     pauses: bool = True
@@ -37,6 +37,7 @@ class Behaviour:
     api_refuses: dict[str, Iterator[int]] = field(default_factory=dict)
     pods: list[dict[str, Any]] = field(default_factory=list)
     kept_pods: set[str] = field(default_factory=set)
+    persistent_volumes: list[dict[str, Any]] = field(default_factory=list)
     programs: dict[str, Program] = field(default_factory=lambda: dict(_PROGRAMS))
 
 

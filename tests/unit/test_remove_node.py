@@ -12,7 +12,7 @@ import pytest
 from kindasync import Cluster, ClusterNotFound, NotReady
 from kindasync import events as told
 from kindasync.cluster import _remove, remove_node
-from kindasync.cluster._drain import is_bare, is_bound
+from kindasync.cluster._drain import ends_slowly, is_bare, is_bound
 from kindasync.errors import ClusterError
 from kindasync.node._etcd import Member, member_of, members_in
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
@@ -61,6 +61,14 @@ def pod(name: str, node: str = WORKER, *, owner: str = "ReplicaSet", **metadata:
         "spec": {"nodeName": node},
         "status": {"phase": "Running"},
     }
+
+
+def volume(name: str, node: str, *, claim: str = "") -> dict[str, Any]:
+    spec: dict[str, Any] = {"claimRef": {"namespace": "default", "name": claim}} if claim else {}
+    if node:
+        expressions = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 # -- workers
@@ -143,6 +151,30 @@ async def test_a_pod_that_may_not_be_evicted_is_named_when_the_time_is_over(fake
     assert "disruption budget" in raised.value.last_state
     assert WORKER in fake.containers
     assert fake.api_requests(FIRST).count(f"PATCH /api/v1/nodes/{WORKER}") == 2
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ({}, "it takes its time to end"),
+        ({"finalizers": ["example.com/kept", "b"]}, "it ends when these finalizers are removed: example.com/kept, b"),
+    ],
+)
+def test_why_an_evicted_pod_is_still_there(metadata: dict[str, Any], why: str) -> None:
+    """What keeps it is named."""
+    assert ends_slowly(pod("web", **metadata)) == why
+
+
+async def test_data_that_goes_with_the_node_is_told(fake: FakeEngine) -> None:
+    """Before anything is done; that of other nodes, and what any node can reach, is not."""
+    cluster = await create(fake)
+    fake.node.persistent_volumes += [volume("a", WORKER, claim="db"), volume("b", WORKER), volume("c", WORKER2), volume("d", "")]
+    seen = Recording()
+
+    await cluster.remove_node(WORKER, on_event=seen.keep)
+
+    assert seen.names[0] == "Warned"
+    assert seen.only(told.Warned).message == "the data of PersistentVolumes goes with the node: default/db, b"
 
 
 async def test_a_removal_that_is_broken_off_gives_the_node_back(fake: FakeEngine) -> None:
