@@ -313,7 +313,7 @@ class ApiRefused(ClusterError):
 class ApiUnreachable(ClusterError):
     """No connection to the cluster's API server could be made, or it was lost.
 
-    Try: `kindasync get nodes`: is the cluster stopped, or restarting? A remote Engine's host has to let the API server's port through.
+    Try: `kindasync get nodes -o wide`: is the cluster stopped, or restarting? A remote Engine's host has to let the API server's port through.
     """
 
 

@@ -1,7 +1,7 @@
 """Events: what happened, one frozen class per fact, and the bus that carries them to listeners.
 
 Names and fields are part of the public API. As JSON (`to_json`): `event`, `cluster`, `node`, `stage`, `time` (RFC 3339, UTC),
-`monotonic_s` (seconds since the operation began), then the fields of the class; fields without a value are left out.
+`monotonic_s` (seconds since the operation began), then the fields of the class, without those that are None or an empty text.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     value(
         "kind-logs",
         "DIR",
-        f"export the nodes' logs to DIR/TEST when a test fails, before its namespace is gone [--kind-keep-on-failure: {LOGS}]",
+        f"export the nodes' logs to DIR/TEST/CLUSTER when a test fails, before its namespace is gone [--kind-keep-on-failure: {LOGS}]",
     )
 
 
@@ -378,11 +378,12 @@ def _holds_leases(run: str) -> bool:
 async def _get_or_create(name: str, config: AnyConfig | None, create: Callable[[], Awaitable[Cluster]]) -> Cluster:
     """The cluster of that name, ready. Processes that ask for it at once wait for the one that creates it."""
     from kindasync import Engine
-    from kindasync.cluster import Cluster
-    from kindasync.cluster._leases import alone
+    from kindasync.cluster import Cluster, _leases
     from kindasync.errors import ClusterNotFound
 
-    async with alone(Engine.of(None).url, name):
+    url = Engine.of(None).url
+    await _leases.sweep(url)
+    async with _leases.alone(url, name):
         try:
             with _or_delete(name):
                 cluster = await Cluster.get(name)

@@ -68,7 +68,7 @@ def exec_program(name: str, node_name: str | None, interactive: bool, tty: bool,
 def kubectl(name: str, arguments: tuple[str, ...]) -> int:
     """Run kubectl in the first control plane that runs, as the cluster's administrator: no kubectl is needed on this machine.
 
-    Files that -f, -k and the like name are put into the node for it.
+    Files that -f, -k and the like name are put into the node for it. What has to run on this machine (port-forward, proxy, cp, edit) is refused.
 
     \b
     kindasync kubectl get pods -A

@@ -58,7 +58,7 @@ def restore(progress: Progress, name: str, snapshot_name: str) -> None:
 @_options.name
 @with_progress
 def reset(progress: Progress, name: str) -> None:
-    """Make a cluster's API objects again what they were when it was created, in a second or two.
+    """Make a cluster's API objects again what they were when it was created, mostly in a second or two.
 
     \b
     kindasync reset --name ci

@@ -88,7 +88,8 @@ class Cluster:
         coroutine function; a Bus); `before_boot` coroutine functions that get each node while it is paused;
         `retain` keeps the nodes of a failed create; `engine` an Engine or URL, None: as the environment says.
 
-        Raises: ConfigInvalid; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady; EngineError.
+        Raises: ConfigInvalid; OSError for a `config` that cannot be read; AlreadyExists; ImageUnusable; StepFailed with `.failures`; NotReady;
+        ClusterError for KINDASYNC_HOST_PORTS that is no range; EngineError; what a hook or listener raises, as it is.
         Cancellation: all that was made is removed first; so it is for any error, unless `retain`.
         """
         request = await _request(config, name, on_event, image=image, wait_s=wait_s, before_boot=before_boot, retain=retain)
@@ -338,7 +339,7 @@ class Cluster:
     async def start(self, *, wait_s: float = DEFAULT_WAIT_S, on_event: Callback | Bus | None = None) -> None:
         """Start all nodes that do not run, and return when all are Ready again: heard of since their start. `wait_s` 0: at once.
 
-        A `kubeconfig` whose port the Engine picked (apiServerPort 0) is another then: `get` has it.
+        A `kubeconfig` whose port the Engine picked (apiServerPort -1) is another then: `get` has it.
         Raises: ClusterNotFound; StepFailed with what could not be started; NotReady; ClusterError if nodes got addresses which
         their Kubernetes does not know (networks not of our making); EngineError. Cancellation: some are started then.
         """
@@ -351,9 +352,10 @@ class Cluster:
         await self.restore(CREATED, on_event=on_event)
 
     async def snapshot(self, name: str) -> Snapshot:
-        """Keep all API objects as they are now under a name, for `restore`; a snapshot that had it is replaced. They are kept in the cluster's etcd.
+        """Keep all API objects as they are now under a name, for `restore`; a snapshot that had it is replaced, but for "created". They are kept in the cluster's etcd.
 
-        Raises: ClusterNotFound; ClusterError for what is no name, if no control plane runs, or if the node image has no program for it.
+        Raises: ClusterNotFound; ClusterError for "created" and what is no name, or if the node image has no program for it; NodeError if no
+        control plane runs.
         Cancellation: it may be taken all the same.
         """
         from kindasync.cluster import _snapshots
@@ -367,8 +369,8 @@ class Cluster:
 
         Returns when objects are taken again, all nodes are Ready, and so are pods that had to return. Not undone: images that were loaded, files in nodes,
         data in volumes that the snapshot has. Pods of the snapshot that still run go on.
-        Raises: ClusterNotFound; ClusterError if there is no such snapshot, if it is of other nodes than there are, or if
-        something goes on changing objects; StepFailed; NotReady. Cancellation: some objects are as they were, others not; the same again goes on.
+        Raises: ClusterNotFound; NodeError if no control plane runs; ClusterError if another node does not, if there is no such snapshot, if it
+        is of other nodes than there are, or if something goes on changing objects; StepFailed; NotReady. Cancellation: some objects are as they were, others not; the same again goes on.
         """
         from kindasync.cluster import _snapshots
 
@@ -383,7 +385,7 @@ class Cluster:
             return await _snapshots.list_snapshots(connection, self.name)
 
     async def delete_snapshot(self, name: str) -> None:
-        """Forget a snapshot. Raises: as `snapshot`; ClusterError if there is none of that name."""
+        """Forget a snapshot. Raises: as `snapshot`, also if there is none of that name."""
         from kindasync.cluster import _snapshots
 
         async with _operation_on(self.name, self.engine, None) as (connection, _):
@@ -405,8 +407,8 @@ class Cluster:
         "control-plane" in a cluster that was created with several of them; `image` wins over its image, empty: that of the first
         control plane. The node has the first name that is free, as the kind program would number it. This handle's `nodes`
         are those of when it was made: `get` has the new one, too.
-        Raises: ClusterNotFound; ConfigInvalid; ClusterError for another role, or a control plane where there is no balancer; ImageUnusable;
-        StepFailed; NotReady; EngineError. Cancellation: the node, and all that was made for it, is removed first; so it is for any error.
+        Raises: ClusterNotFound; NodeError if no control plane runs; ConfigInvalid; ClusterError for another role, or a control plane where there is
+        no balancer; ImageUnusable; StepFailed; NotReady; EngineError. Cancellation: the node, and all that was made for it, is removed first; so it is for any error.
         """
         return await add_node(self.name, role=role, config=config, image=image, wait_s=wait_s, engine=self.engine, on_event=on_event)
 
@@ -417,8 +419,9 @@ class Cluster:
 
         Shape: pods are evicted as PodDisruptionBudgets allow, for at most `timeout_s` seconds; those of DaemonSets and static ones
         end with the node. `force`: so do pods that nobody would make again, and those that could not be evicted in time. A node
-        that does not run, or whose container is gone already, is not drained.
-        Raises: ClusterNotFound; ClusterError for a node that is not there, is the last control plane, or has pods that nobody would
+        that does not run, or whose container is gone already, is not drained; with `force` and `timeout_s` 0 none is. A Warned tells whose
+        data goes with the node (local PersistentVolumes).
+        Raises: ClusterNotFound; NodeError if no control plane runs; ClusterError for a node that is not there, is the last control plane, or has pods that nobody would
         make again; NotReady with the pods that could not be evicted, and why: the node is as it was, then; StepFailed; EngineError.
         Cancellation: ends it; the same again goes on.
         """
@@ -446,7 +449,7 @@ class Cluster:
         retain: bool = False,
         engine: Engine | str | None = None,
     ) -> AsyncIterator[Cluster]:
-        """A cluster for as long as the context is open. Shape: as `create`. If the process is killed in it, `gc` finds the cluster.
+        """A cluster for as long as the context is open. Shape: as `create`. If the process is killed in it, `gc` finds the cluster, unless `retain`.
 
         Raises: what `create` raises; LeftBehind, unless the body failed: then that is raised, and what was left is a note of it.
         """
@@ -554,7 +557,7 @@ class Cluster:
         Shape: `reference` "pod/web", or "deployment/web" and the like for one of its pods; `container` empty: as kubectl, the
         annotated one, else the first.
         Raises: ExecFailed for another exit code than 0, unless `check` is False; ClusterError for what is no reference, has no pod
-        that runs, or for a pod, container or program that is not there; NotReady if no API server answers for a minute.
+        that runs, or for a pod, container or program that is not there; TypeError for an `argv` that is a text; NotReady if no API server answers for a minute.
         Cancellation: ends the waiting; the program may run on. There is no other end if the program leaves more than some 100 kB of
         its `stdin` unread: as with kubectl, no node tells then that it has ended. `anyio.fail_after` sets one.
         """

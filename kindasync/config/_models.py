@@ -188,7 +188,7 @@ class Cluster(Model):
 
     kind: Annotated[Literal["Cluster"], OneOf] = Field(description="Cluster: kind's document.")
     api_version: Annotated[Literal["kind.x-k8s.io/v1alpha4"], OneOf] = Field(description="The version of kind's format.")
-    name: Text = Field("", description="The cluster's name; --name and KIND_CLUSTER_NAME win over it.")
+    name: Text = Field("", description="The cluster's name; the command's --name and KIND_CLUSTER_NAME win over it.")
     nodes: list[Node] = Field(default_factory=lambda: [Node.model_validate({})], description="The nodes; one control plane by default.")
     networking: Networking = Field(
         default_factory=lambda: Networking.model_validate({}), description="Addresses, and what serves them: API server, pods, Services."

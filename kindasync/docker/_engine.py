@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """`unix:///path` or `tcp://host:port`."""
+        """`unix:///path`, `tcp://host:port` or `ssh://user@host`."""
         return self.endpoint.url
 
     @asynccontextmanager

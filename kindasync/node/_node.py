@@ -75,7 +75,7 @@ class Node:
 
         Shape: `on_output` gets each piece of output as it comes, of stderr too, unless `on_error` gets those: then nothing is kept for
         the result. With `sizes`, the rows and columns of a terminal as they change, the program has one.
-        Raises: ExecFailed for another exit code than 0, unless `check` is False; EngineError.
+        Raises: ExecFailed for another exit code than 0, unless `check` is False; TypeError for an `argv` that is a text; EngineError.
         Cancellation: ends the waiting; the program runs on.
         """
         from kindasync.docker.execs import container_exec

@@ -60,7 +60,8 @@ class FakeEngine:
             ...  # use fake.url
             assert fake.containers == {}
 
-    A request that it does not know makes the test fail when the fake is left.
+    A request that it does not know makes the test fail when the fake is left. `node`: how nodes behave (Behaviour); `requests`: those that came;
+    `chunk_bytes`: at most so many in each chunk of an answer's body, 0: as they are.
     """
 
     def __init__(self, profile: str | Profile = "docker-26", *, socket: Path | None = None) -> None:

@@ -18,6 +18,7 @@ from kindasync import Cluster, pytest_plugin
 from kindasync.cluster import (
     _control_plane,  # noqa: F401 (pytester forgets what is imported only while it runs: seconds, each time)
     _namespaces,
+    delete,
     gc,
 )
 from kindasync.config import _decode  # noqa: F401 (the same; half of it forgotten does not know the other half)
@@ -654,7 +655,7 @@ def test_ctrl_c_during_a_create_leaves_nothing(pytester: pytest.Pytester, fake: 
     assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
-@pytest.mark.parametrize("remover", ["the next run", "gc"])
+@pytest.mark.parametrize("remover", ["the next run", "the next run, which has a cluster", "gc"])
 def test_what_a_killed_run_left_is_removed(pytester: pytest.Pytester, fake: FakeEngine, remover: str) -> None:
     """Nobody of it had time for anything."""
     at_work = pytester.path / "at-work"
@@ -678,7 +679,10 @@ def test_what_a_killed_run_left_is_removed(pytester: pytest.Pytester, fake: Fake
         if remover == "gc":
             anyio.run(gc)
         else:
-            run(pytester, *WITHOUT_PYTEST_ASYNCIO, "test_next.py").assert_outcomes(passed=1)
+            reuse = ["--kind-reuse"] if "has a cluster" in remover else []
+            run(pytester, *WITHOUT_PYTEST_ASYNCIO, *reuse, "test_next.py").assert_outcomes(passed=1)
+            assert [*fake.containers] == ["pytest-control-plane"] * len(reuse)
+            anyio.run(delete, "pytest")
 
     assert left == 1
 
