@@ -20,7 +20,7 @@ async def answered(request: Coroutine[Any, Any, Answer]) -> Answer:
 
     A shielded scope keeps anyio's cancellation out, but not asyncio's own (`Task.cancel`, as by Ctrl-C in `asyncio.run`, or
     `asyncio.timeout`): only another task is safe from that.
-    Cancellation: takes effect at the caller's next await, or if `request` raises, instead of that.
+    Cancellation: takes effect at the caller's next await, or if `request` raises, instead of that, which is a note of it then.
     """
     waiting = asyncio.current_task()
     assert waiting is not None
@@ -32,12 +32,21 @@ async def answered(request: Coroutine[Any, Any, Answer]) -> Answer:
                 await asyncio.wait([task])
             except asyncio.CancelledError as error:
                 cancelled = error
-    if cancelled and (task.cancelled() or task.exception()):
+    if cancelled and task.cancelled():
+        raise cancelled
+    if cancelled and (failure := task.exception()):
+        cancelled.add_note(str(failure))
         raise cancelled
     if cancelled:
         waiting.uncancel()
         waiting.cancel(*cancelled.args)
     return task.result()
+
+
+def is_cancelled() -> bool:
+    """Whether it is the current task that is cancelled; a CancelledError that it sees is else of something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def carried_through(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:

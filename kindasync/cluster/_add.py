@@ -25,7 +25,7 @@ from kindasync.cluster._join import join
 from kindasync.cluster._kept import read_kept
 from kindasync.cluster._limits import beyond_host
 from kindasync.cluster._loaded import give_loaded_images
-from kindasync.cluster._lookup import is_node, registries, role_of
+from kindasync.cluster._lookup import is_node, made_by, registries, role_of
 from kindasync.cluster._marks import Mark, put_marks
 from kindasync.cluster._names import RUN_LABEL
 from kindasync.cluster._network import network_name
@@ -36,7 +36,7 @@ from kindasync.cluster._run import Request, Run
 from kindasync.cluster.plan import Existing, Facts
 from kindasync.config import ClusterConfig, IPFamily, Networking, Role
 from kindasync.docker import Connection
-from kindasync.docker.containers import Container, container_list
+from kindasync.docker.containers import Container
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
 from kindasync.errors import ClusterError, ConfigInvalid, EngineError, KindasyncError, NotReady, one_error
@@ -232,7 +232,7 @@ async def _roll_back(run: Run, api: ClusterApi, others: Sequence[Container], err
     left: list[str] = []
     with anyio.move_on_after(ROLLBACK_S) as scope:
         try:
-            made = await container_list(run.connection, labels={RUN_LABEL: run.id})
+            made = await made_by(run.connection, run.id)
         except EngineError as failure:
             made = ()
             left.append(f"whatever has the label {RUN_LABEL}={run.id}: {failure}")

@@ -5,13 +5,14 @@ Source: Kubernetes, k8s.io/streaming, wsstream: the first byte of a message is t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 from yarl import URL
 
-from kindasync.cluster._api import ClusterApi, unreachable
+from kindasync.cluster._api import API_S, ClusterApi, unreachable
 from kindasync.errors import ApiRefused, ApiUnreachable
 
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
@@ -67,7 +68,8 @@ async def open_channels(api: ClusterApi, path: str, *protocols: str) -> AsyncIte
     url = URL(f"{api.session.server}{path}", encoded=True)
     timeout = aiohttp.ClientWSTimeout(ws_close=CLOSE_S)
     try:
-        socket = await api.session.http.ws_connect(url, protocols=protocols, timeout=timeout, max_msg_size=0)
+        async with asyncio.timeout(API_S):
+            socket = await api.session.http.ws_connect(url, protocols=protocols, timeout=timeout, max_msg_size=0)
     except aiohttp.WSServerHandshakeError as error:
         raise await _refusal(api, path, error.status) from error
     except (aiohttp.ClientError, TimeoutError) as error:

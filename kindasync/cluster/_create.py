@@ -244,4 +244,6 @@ class _Undo:
                 _state.remove_empty(directory)
         for each in left:
             error.add_note(f"left behind: {each}")
+        if left:
+            error.add_note("kindasync gc removes what was left behind, when this process has ended")
         run.emit(events.RolledBack, since=began, left_behind=tuple(each.what for each in left))

@@ -9,12 +9,12 @@ from pathlib import Path
 from kindasync.cluster import _state
 from kindasync.cluster._facts import private_dir
 from kindasync.cluster._frozen_pods import remove_container
-from kindasync.cluster._lookup import members, registries
+from kindasync.cluster._lookup import made_by, members, registries
 from kindasync.cluster._names import NETWORK_LABEL, RUN_LABEL
 from kindasync.cluster._network import network_name, release_network
 from kindasync.cluster._together import together
 from kindasync.docker import Connection
-from kindasync.docker.containers import Container, container_list
+from kindasync.docker.containers import Container
 from kindasync.docker.networks import network_list
 from kindasync.docker.system import system_info
 from kindasync.errors import EngineError
@@ -52,10 +52,10 @@ async def remove_containers(connection: Connection, containers: Sequence[Contain
 async def remove_run(connection: Connection, run: str, network: str, *, bus: Bus, cluster: str) -> list[Left]:
     """Remove what one run made, found by its label: nothing of any other run, even of the same cluster. What stays."""
     try:
-        containers = await container_list(connection, labels={RUN_LABEL: run})
+        containers = await made_by(connection, run)
+        left = await remove_containers(connection, containers, bus=bus, cluster=cluster)
     except EngineError as error:
-        return [Left(f"whatever has the label {RUN_LABEL}={run}", error)]
-    left = await remove_containers(connection, containers, bus=bus, cluster=cluster)
+        left = [Left(f"whatever has the label {RUN_LABEL}={run}", error)]
     return left + await _release(connection, {network}, bus=bus, cluster=cluster)
 
 

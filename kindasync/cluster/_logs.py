@@ -25,11 +25,12 @@ from kindasync.docker import Connection
 from kindasync.docker._engine import Call
 from kindasync.docker.archives import get_archive
 from kindasync.docker.containers import Container, container_logs
-from kindasync.docker.execs import container_exec
+from kindasync.docker.execs import container_run
 from kindasync.errors import Conflict, KindasyncError, NodeError, StepFailed, redacted
 from kindasync.events import Bus, LogsExported, Warned
 
 VAR_LOG = "/var/log"
+PROGRAM_S = 600.0
 PROGRAMS = {
     "kubernetes-version.txt": ["cat", "/kind/version"],
     "journal.log": ["journalctl", "--no-pager"],
@@ -109,7 +110,7 @@ async def _programs(export: Export, node: Container, directory: Path) -> None:
 
         async def output(name: str = name, argv: list[str] = argv) -> None:
             try:
-                result = await container_exec(export.connection, node.name, argv)
+                result = await container_run(export.connection, node.name, argv, passing=range(256), timeout_s=PROGRAM_S)
             except Conflict:  # stopped since it was listed
                 return
             text = result.text

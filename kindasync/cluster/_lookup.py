@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kindasync.cluster._names import REGISTRY_LABEL, natural
+import anyio
+
+from kindasync.cluster._names import REGISTRY_LABEL, RUN_LABEL, natural
 from kindasync.config import Role
 from kindasync.docker import Connection
 from kindasync.docker.containers import Container, container_list
@@ -12,6 +14,8 @@ from kindasync.docker.system import EngineFacts
 from kindasync.errors import ClusterNotFound, NodeError
 from kindasync.node._kubeadm import API_PORT
 from kindasync.node._spec import CLUSTER_LABEL, ROLE_LABEL
+
+GIVEN_UP_S = 5.0
 
 
 async def clusters(connection: Connection) -> tuple[str, ...]:
@@ -86,3 +90,10 @@ def api_server(containers: tuple[Container, ...], cluster: str, facts: EngineFac
 def server_url(host_ip: str, host_port: int, facts: EngineFacts) -> str:
     """The URL for a published port."""
     return f"https://{facts.reached_at(host_ip, host_port)}"
+
+
+async def made_by(connection: Connection, run: str) -> tuple[Container, ...]:
+    """The containers that a run has made, which is at its end."""
+    if connection.gave_up:  # what the Engine had begun to make may only come now
+        await anyio.sleep(GIVEN_UP_S)
+    return await container_list(connection, labels={RUN_LABEL: run})

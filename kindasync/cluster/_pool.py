@@ -8,7 +8,6 @@ may be paused again, by `Node.paused`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from secrets import token_hex
@@ -166,7 +165,7 @@ async def park(connection: Connection, bus: Bus, pool: str, cluster: str, kubeco
             await container_run(connection, container.name, STOP_KUBELET)
         if role_of(container) is Role.CONTROL_PLANE and leader in ("", container.name):  # who waits to be elected knows nothing
             await container_run(connection, container.name, KILL_CONTROLLER_MANAGER, passing=(0, 1))  # 1: none runs
-        await container_pause(connection, container.id)
+        await container_pause(connection, container.id, subject=container.subject)
 
     containers = await existing_members(connection, cluster)
     control_planes = [each for each in containers if role_of(each) is Role.CONTROL_PLANE]
@@ -215,22 +214,21 @@ async def _take(connection: Connection, first: Container) -> bool:
         if not await has_mark(connection, first, Mark.FINISHED) or await has_mark(connection, first, Mark.CLAIMED):
             return False
         try:
-            await container_unpause(connection, first.id)
+            await container_unpause(connection, first.id, subject=first.subject)
         except ApiError:
             if (await container_inspect(connection, first.id)).state == "paused":
                 raise
             return False  # somebody was faster
-        if await has_mark(connection, first, Mark.CLAIMED):  # somebody was, and has paused it again since
-            await container_pause(connection, first.id)
-            return False
+        try:
+            if await has_mark(connection, first, Mark.CLAIMED):  # somebody was, and has paused it again since
+                await container_pause(connection, first.id, subject=first.subject)
+                return False
+            await put_marks(connection, cluster_of(first), [first], Mark.CLAIMED)
+        except KindasyncError:
+            await container_pause(connection, first.id, subject=first.subject)
+            raise
     except NotFound:  # it is being removed
         return False
-    try:
-        await put_marks(connection, cluster_of(first), [first], Mark.CLAIMED)
-    except KindasyncError:
-        with suppress(NotFound):
-            await container_pause(connection, first.id)
-        raise
     return True
 
 
@@ -247,7 +245,7 @@ async def thaw(connection: Connection, bus: Bus, first: Container, *, wait_s: fl
 
     async def wake(container: Container) -> None:
         if container.state == "paused":
-            await container_unpause(connection, container.id)
+            await container_unpause(connection, container.id, subject=container.subject)
         if is_node(container):
             await container_run(connection, container.name, START_KUBELET, timeout_s=wait_s or RUN_S)
 

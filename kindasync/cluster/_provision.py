@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import anyio
 
 from kindasync import events, go_yaml
+from kindasync._shielded import is_cancelled
 from kindasync.cluster._assembly import Assembly, Authority
 from kindasync.cluster._kept import kept_files
 from kindasync.cluster._kubelet import fails_again, last_words
@@ -237,6 +239,10 @@ async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
         with run.step(f"run hook {name} on node {node.name}", node=node.name) as began:
             try:
                 await hook(paused)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                raise ClusterError(f"hook {name} was cancelled", why="by itself, or by what it awaited") from error
             except OSError as error:
                 raise ClusterError(
                     f"hook {name} failed", why=str(error), hint="see that the file it names is there and can be read"

@@ -40,7 +40,7 @@ async def stop_cluster(connection: Connection, cluster: str, bus: Bus) -> None:
 
     async def stop(container: Container) -> None:
         since = bus.elapsed_s()
-        await container_stop(connection, container.id, grace_s=GRACE_S)
+        await container_stop(connection, container.id, grace_s=GRACE_S, subject=container.subject)
         bus.emit(NodeStopped(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))
 
     # "created", too: the Engine has nothing to stop there.
@@ -65,7 +65,7 @@ async def start_cluster(connection: Connection, cluster: str, bus: Bus, *, wait_
     async def start(container: Container) -> None:
         since = bus.elapsed_s()
         if container.state == "paused":
-            await container_unpause(connection, container.id)
+            await container_unpause(connection, container.id, subject=container.subject)
         else:
             await container_start(connection, container.id, subject=container.subject)
         bus.emit(NodeStarted(cluster=cluster, node=container.name, duration_s=bus.elapsed_s() - since))

@@ -121,12 +121,16 @@ class Call:
 
 
 class Connection:
-    """Sends operations to one Engine. The functions of the other modules of this package are what it is for."""
+    """Sends operations to one Engine. The functions of the other modules of this package are what it is for.
+
+    `gave_up`: a request that makes something was left without an answer after all, so that something may come to be that nobody knows.
+    """
 
     def __init__(self, engine: Engine, http: Http) -> None:
         self.engine = engine
         self.http = http
         self.api_version: tuple[int, int] | None = None
+        self.gave_up = False
 
     def speaks(self, major: int, minor: int) -> bool:
         """Whether a feature that came with this API version can be used."""
@@ -166,9 +170,17 @@ class Connection:
     async def request_shielded(self, call: Call, *, timeout_s: float = UNARY_S) -> Any:
         """As `request_json`, for what makes something: never abandoned, so that its maker always knows what it made.
 
-        Cancellation: takes effect after the answer, or after `timeout_s`.
+        Cancellation: takes effect after the answer, or after `timeout_s`; at once where every task of the loop is cancelled, as by a second Ctrl-C.
         """
-        return await answered(self.request_json(call, timeout_s=timeout_s))
+
+        async def make() -> Any:
+            try:
+                return await self.request_json(call, timeout_s=timeout_s)
+            except (asyncio.CancelledError, EngineTimeout):
+                self.gave_up = True
+                raise
+
+        return await answered(make())
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[StreamedReply]:

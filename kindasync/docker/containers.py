@@ -272,15 +272,16 @@ async def container_kill(connection: Connection, container: str, signal: str) ->
     await connection.request(_call("ContainerKill", "POST", container, "/kill", params={"signal": signal}))
 
 
-async def container_stop(connection: Connection, container: str, *, grace_s: int = STOP_GRACE_S) -> None:
+async def container_stop(connection: Connection, container: str, *, grace_s: int = STOP_GRACE_S, subject: str = "") -> None:
     """Send the image's stop signal, after `grace_s` SIGKILL; one that does not run is left alone (304).
 
     Source: Docker Engine API, ContainerStop, POST /containers/{id}/stop.
     """
-    await connection.request(_call("ContainerStop", "POST", container, "/stop", params={"t": str(grace_s)}), timeout_s=grace_s + 30)
+    call = _call("ContainerStop", "POST", container, "/stop", subject=subject, params={"t": str(grace_s)})
+    await connection.request(call, timeout_s=grace_s + 30)
 
 
-async def container_pause(connection: Connection, container: str, *, pause_s: float = FREEZE_PAUSE_S) -> None:
+async def container_pause(connection: Connection, container: str, *, pause_s: float = FREEZE_PAUSE_S, subject: str = "") -> None:
     """Freeze all processes of a container.
 
     Source: Docker Engine API, ContainerPause, POST /containers/{id}/pause. Raises: NotFound; ApiError (409, 500) if it does not run, or is paused.
@@ -289,7 +290,7 @@ async def container_pause(connection: Connection, container: str, *, pause_s: fl
     """
     for attempt in range(1, FREEZE_ATTEMPTS + 1):
         try:
-            await answered(connection.request(_call("ContainerPause", "POST", container, "/pause")))
+            await answered(connection.request(_call("ContainerPause", "POST", container, "/pause", subject=subject)))
             return
         except ApiError as error:
             if refusal_of(error.message) is not Refusal.NOT_FROZEN or attempt == FREEZE_ATTEMPTS:
@@ -297,13 +298,13 @@ async def container_pause(connection: Connection, container: str, *, pause_s: fl
         await anyio.sleep(pause_s)
 
 
-async def container_unpause(connection: Connection, container: str) -> None:
+async def container_unpause(connection: Connection, container: str, *, subject: str = "") -> None:
     """Let them go on.
 
     Source: Docker Engine API, ContainerUnpause, POST /containers/{id}/unpause. Raises: NotFound; ApiError (409, 500) if it is not paused.
     Cancellation: takes effect after the answer.
     """
-    await answered(connection.request(_call("ContainerUnpause", "POST", container, "/unpause")))
+    await answered(connection.request(_call("ContainerUnpause", "POST", container, "/unpause", subject=subject)))
 
 
 async def container_restart(connection: Connection, container: str, *, grace_s: int = STOP_GRACE_S) -> None:

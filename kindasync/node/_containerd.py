@@ -14,7 +14,7 @@ import anyio
 
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
-from kindasync.docker.execs import container_exec, container_output, container_run
+from kindasync.docker.execs import container_output, container_run
 from kindasync.errors import ApiError, ExecFailed, KindasyncError, NodeError
 
 CTR = ("ctr", "--namespace=k8s.io")
@@ -96,8 +96,8 @@ async def import_archive(connection: Connection, node: str, archive: AsyncIterat
     """
     containerd = await _containerd_of(connection, node)
     directory = f"{containerd.root}/kindasync-load-{token_hex(4)}"  # on the disk of its store
-    await container_run(connection, node, ["mkdir", directory])
     try:
+        await container_run(connection, node, ["mkdir", directory])
         with _explained(node):
             await put_archive(connection, node, directory, archive, timeout_s=math.inf)
             argv = ["sh", "-c", IMPORT, "sh", f"{containerd.root}/{CONTENT}", *containerd.import_argv(digests=digests)]
@@ -146,4 +146,4 @@ async def exported(connection: Connection, node: str, references: Sequence[str])
 
 
 async def _containerd_of(connection: Connection, node: str) -> Containerd:
-    return containerd_from((await container_exec(connection, node, ["containerd", "config", "dump"])).text)
+    return containerd_from((await container_run(connection, node, ["containerd", "config", "dump"], passing=range(256))).text)

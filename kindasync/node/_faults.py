@@ -22,7 +22,7 @@ from kindasync.docker.containers import (
     container_unpause,
     container_wait,
 )
-from kindasync.docker.execs import container_exec, container_run
+from kindasync.docker.execs import container_run
 from kindasync.docker.networks import network_connect, network_disconnect
 from kindasync.docker.system import engine_time
 from kindasync.errors import EngineTimeout, KindasyncError, NodeError, NotReady
@@ -41,11 +41,11 @@ async def paused(node_id: str, connect: Connect, settle: Settle | None) -> Async
     container = await _running(node_id, connect)
 
     async def pause(connection: Connection) -> None:
-        await container_pause(connection, container.id)
+        await container_pause(connection, container.id, subject=container.subject)
 
     async def unpause(connection: Connection) -> None:
         if (await container_inspect(connection, container.id)).state == "paused":
-            await container_unpause(connection, container.id)
+            await container_unpause(connection, container.id, subject=container.subject)
 
     async with _fault(container.name, connect, pause, unpause, settle):
         yield
@@ -118,7 +118,7 @@ async def _routes(connection: Connection, container: Container) -> frozenset[tup
     """
     found = set()
     for version in ("-4", "-6"):
-        result = await container_exec(connection, container.id, ("ip", version, "route", "show"))
+        result = await container_run(connection, container.id, ("ip", version, "route", "show"), passing=range(256))
         lines = (re.sub(r" dev \S+", "", line).strip() for line in result.text.splitlines())
         found |= {(version, line) for line in lines if " via " in line and not line.startswith("default")}
     return frozenset(found)
@@ -164,5 +164,9 @@ async def _fault(node: str, connect: Connect, act: Act, heal: Act, settle: Settl
         except KindasyncError as failure:
             error.add_note(f"node {node} was not healed: {failure}")
         raise
-    await carried_through(healed)
+    try:
+        await carried_through(healed)
+    except KindasyncError as failure:
+        failure.add_note(f"node {node} was not healed: kindasync start has nodes run again that are paused or stopped")
+        raise
     await settled()

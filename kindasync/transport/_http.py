@@ -214,7 +214,9 @@ def _translated(endpoint: Endpoint, sent: bytes | _Source | None) -> Iterator[No
             raise unreachable(endpoint, error) from error
         raise ConnectionLost(
             f"the connection to the Docker Engine at {endpoint} was lost",
-            why=str(error) or type(error).__name__,
+            why="its answer ended before it was whole"
+            if isinstance(error, aiohttp.ClientPayloadError)
+            else str(error) or type(error).__name__,
             hint="see whether the Engine is still running; its log says why it closed the connection"
             + ("" if endpoint.socket_path else "; or it wants (other) TLS: DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"),
         ) from error

@@ -945,6 +945,19 @@ async def test_a_hooks_failure_is_the_creates(fake: FakeEngine, home: Path) -> N
 
 
 @pytest.mark.usefixtures("nobody_dies")
+async def test_a_hook_that_is_cancelled_fails_the_create(fake: FakeEngine, home: Path) -> None:
+    """By somebody else than the create is: else the node would boot without what the hook was to do, or never."""
+
+    async def hook(node: PausedNode) -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await task
+
+    with nothing_left(fake, home), pytest.raises(StepFailed, match=r"hook\S* was cancelled"):
+        await create(fake, before_boot=[hook])
+
+
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_preload_of_a_file_that_is_not_there_is_a_failed_step(fake: FakeEngine, home: Path, tmp_path: Path) -> None:
     """Named, with nothing left behind."""
 
@@ -1252,8 +1265,10 @@ async def test_what_cannot_be_removed_is_named(fake: FakeEngine) -> None:
     with pytest.raises(StepFailed, match="no space left on device") as raised:
         await create(fake, on_event=seen.keep)
 
-    (note,) = raised.value.__notes__
-    assert note == f'left behind: container {NODE}: ContainerDelete replied 500, "device or resource busy"'
+    assert raised.value.__notes__ == [
+        f'left behind: container {NODE}: ContainerDelete replied 500, "device or resource busy"',
+        "kindasync gc removes what was left behind, when this process has ended",
+    ]
     assert seen.only(told.RolledBack).left_behind == (f"container {NODE}",)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,23 @@ async def test_what_cannot_be_removed_is_an_error_that_names_it(fake: FakeEngine
         assert "ClusterDeleted" not in seen.names
         assert cluster.kubeconfig_path.exists()
         await cluster.delete()
+
+
+async def test_what_cannot_be_removed_by_who_is_cancelled_is_a_note(fake: FakeEngine, home: Path) -> None:
+    """By asyncio's own cancellation; the cluster's context has to be left all the same."""
+
+    async def body() -> None:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        async with Cluster.running(name="demo", engine=fake.url):
+            fake.on("ContainerDelete", lambda: loop.call_soon_threadsafe(task.cancel))
+            fake.fail("ContainerDelete", message="device or resource busy")
+
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await asyncio.create_task(body())
+
+    (note,) = raised.value.__notes__
+    assert "device or resource busy" in note
 
 
 async def test_a_network_that_cannot_be_removed_is_an_error_that_names_it(fake: FakeEngine, home: Path) -> None:

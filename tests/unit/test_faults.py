@@ -253,8 +253,10 @@ async def test_a_healing_that_fails(fake: FakeEngine, worker: Node) -> None:
     await fault.__aenter__()
     fake.fail("ContainerUnpause")
 
-    with pytest.raises(ApiError, match="scripted"):
+    with pytest.raises(ApiError, match="scripted") as raised:
         await fault.__aexit__(None, None, None)
+
+    assert raised.value.__notes__ == [f"node {WORKER} was not healed: kindasync start has nodes run again that are paused or stopped"]
 
 
 async def test_a_healing_that_fails_after_the_body(fake: FakeEngine, worker: Node) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from threading import Timer
 from typing import NoReturn
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from kindasync import Cluster
 from kindasync import events as told
 from kindasync._shielded import ATTEMPTS, carried_through
+from kindasync.cluster import _lookup
 from kindasync.events import Event
 from kindasync.testing import FakeEngine
 from tests.unit.leftovers import nothing_left
@@ -86,6 +88,32 @@ def test_ctrl_c_twice_before_anything_was_cleaned_up(fake: FakeEngine, home: Pat
 
     with nothing_left(fake, home), pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("operation", ["NetworkCreate", "ContainerCreate"])
+def test_a_second_ctrl_c_while_the_engine_makes_something(
+    fake: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """The first waits for the answer; the second gives it up, and what comes to be then is removed, too."""
+    monkeypatch.setattr(_lookup, "GIVEN_UP_S", 0.5)
+
+    async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        release = fake.hold(operation)
+
+        def ctrl_c_twice() -> None:
+            task.cancel()
+            loop.call_later(0.05, interrupt)
+            Timer(0.2, release).start()
+
+        fake.on(operation, lambda: loop.call_soon_threadsafe(ctrl_c_twice))
+        await Cluster.create("demo", engine=fake.url)
+
+    with nothing_left(fake, home), pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+
+    assert fake.requests_of(operation)
 
 
 # -- carried_through

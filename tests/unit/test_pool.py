@@ -22,7 +22,7 @@ from kindasync.cluster._pool import Pool, State, state_of
 from kindasync.cluster._requests import digest
 from kindasync.config import ClusterConfig, ClusterExtras, Networking, NodeConfig, Role
 from kindasync.docker.containers import Container
-from kindasync.errors import ClusterError, ClusterNotFound, KindasyncError, NotReady, PoolEmpty, StepFailed
+from kindasync.errors import ApiError, ClusterError, ClusterNotFound, KindasyncError, NotReady, PoolEmpty, StepFailed
 from kindasync.events import Event
 from kindasync.testing import FakeContainer, FakeEngine, ProgramResult
 from tests.unit.leftovers import nothing_left
@@ -285,6 +285,18 @@ async def test_one_that_is_removed_meanwhile(fake: FakeEngine) -> None:
 
     with pytest.raises(PoolEmpty):
         await Cluster.claim(engine=fake.url)
+
+
+async def test_one_that_cannot_be_looked_at_any_more(fake: FakeEngine) -> None:
+    """It stays parked, though it went on for a moment."""
+    (name,) = await Cluster.fill_pool(size=1, engine=fake.url)
+    fake.fail("ContainerArchiveInfo", 3)
+
+    with pytest.raises(ApiError, match="archive info failed"):
+        await Cluster.claim(engine=fake.url)
+
+    assert frozen(fake, name) == {True}
+    assert (await Cluster.claim(engine=fake.url)).name == name
 
 
 async def test_a_mark_that_cannot_be_written(fake: FakeEngine) -> None:
