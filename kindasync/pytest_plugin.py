@@ -298,12 +298,27 @@ def kind_namespace(kind_cluster: Cluster, request: pytest.FixtureRequest) -> Ite
 
     readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
     name = f"{readable or 'test'}-{token_hex(3)}"
+    failure = _failure(lambda: make_namespace(kind_cluster.kubeconfig, name))
     try:
-        run(lambda: make_namespace(kind_cluster.kubeconfig, name))
+        if failure:
+            pytest.fail(failure, pytrace=False)
         yield name
     finally:
-        if not request.node.stash.get(KEPT, False):
-            run(lambda: remove_namespace(kind_cluster.kubeconfig, name))
+        kept = request.node.stash.get(KEPT, False)
+        left = "" if kept else _failure(lambda: remove_namespace(kind_cluster.kubeconfig, name))
+        if left and not failure:  # a test, perhaps, has stopped its cluster
+            warnings.warn(f'namespace "{name}" was not removed: {left}', pytest.PytestWarning, stacklevel=1)
+
+
+def _failure(operation: Callable[[], Awaitable[object]]) -> str:
+    """Run an operation; what failed, empty if nothing did: it says all that there is to say."""
+    from kindasync.errors import KindasyncError
+
+    try:
+        run(operation)
+    except KindasyncError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -321,6 +336,7 @@ def _shorten(failure: pytest.ExceptionInfo[BaseException]) -> None:
     while following := entry.tb_next:
         if Path(__file__).parent in Path(following.tb_frame.f_code.co_filename).parents:
             entry.tb_next = None
+            failure.value.__cause__, failure.value.__suppress_context__ = None, True  # which is of what was left out
             return
         entry = following
 

@@ -37,7 +37,16 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 """
 
 
-class WholeWords(ShellComplete):
+class AnyEnvironment(ShellComplete):
+    """Where a variable is left out: by another version's script, or as it is empty, which is none in PowerShell."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        os.environ.setdefault("COMP_WORDS", "")
+        os.environ.setdefault("COMP_CWORD", "" if isinstance(self, FishComplete) else "0")
+        return super().get_completion_args()
+
+
+class WholeWords(AnyEnvironment):
     """For shells to which "--name=c" is one word, so that what it may become has to begin as it does."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
@@ -56,7 +65,7 @@ def _values(item: CompletionItem) -> list[str]:
 
 
 @add_completion_class
-class WordsOfBash(BashComplete):
+class WordsOfBash(AnyEnvironment, BashComplete):
     """To bash, "--name=c" is three words."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
@@ -84,10 +93,6 @@ class PowershellComplete(WholeWords, FishComplete):
 
     name = "powershell"
     source_template = _POWERSHELL
-
-    def get_completion_args(self) -> tuple[list[str], str]:
-        os.environ.setdefault("COMP_CWORD", "")  # a variable that is set to nothing is none in PowerShell
-        return super().get_completion_args()
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         return [item for item in super().get_completions(args, incomplete) if item.type == "plain"]

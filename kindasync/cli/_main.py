@@ -319,7 +319,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = "kindasync") -> in
         except click.exceptions.Exit as error:
             return error.exit_code
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.ctx.get_help())  # as kind does: an error for all groups but the outermost
+            try:
+                click.echo(error.ctx.get_help())  # as kind does: an error for all groups but the outermost
+            except OSError:  # nobody reads it
+                sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for as long as the process lives)
+                return 1
             if error.ctx.parent is None:
                 return 0
             click.echo("ERROR: a subcommand is required", err=True)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
+import click
+
 from kindasync.cli._timings import Span, aligned, spans
 from kindasync.errors import KindasyncError
 from kindasync.events import Event, Interrupted, StepFailed, Warned
@@ -47,11 +49,14 @@ def timeline_of(path: Path | None, title: str, seen: Sequence[Event]) -> Iterato
         raise KindasyncError(
             f"cannot write the timeline {path}", why=error.strerror or str(error), hint="name a file in a directory that is there"
         ) from error
-    with file:
+    try:
+        yield
+    finally:
         try:
-            yield
-        finally:
-            file.write(timeline(title, seen))
+            with file:
+                file.write(timeline(title, seen))
+        except OSError as error:  # no reason for what was done to have failed
+            click.echo(f"the timeline {path} was not written: {error.strerror or error}", err=True)
 
 
 def timeline(title: str, events: Iterable[Event]) -> str:

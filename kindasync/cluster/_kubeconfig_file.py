@@ -45,6 +45,8 @@ def check(explicit: Path | None, *, env: Mapping[str, str] = os.environ, home: P
     path = target_path(explicit, env, home or Path.home())
     with _usable(path):
         _read(path)
+        if _is_special(path):
+            return
         directory = next(each for each in path.absolute().parents if each.exists())
         if not _writable(directory):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
@@ -86,7 +88,12 @@ def change(
 
     Raises: KindasyncError if the lock is not to be had within `lock_s` seconds, or the file is no kubeconfig or cannot be
     changed; what `while_waiting` raises, which is called again and again until the lock is had: then nothing was changed.
+    A device or pipe (/dev/null) is written to, not read, locked or replaced.
     """
+    if _is_special(path):
+        with _usable(path):
+            _write(path, edit({}))
+        return
     with _usable(path), _locked(path, lock_s, while_waiting):
         existing = _read(path)
         edited = edit(existing)
@@ -104,6 +111,19 @@ def _usable(path: Path) -> Iterator[None]:
             why=f"{error.strerror or error}: {error.filename or path}",
             hint="see that this user can write there, or name another file: --kubeconfig",
         ) from error
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Into what is no file; a pipe that nobody reads is an error, not waited for."""
+    if document:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(go_yaml.dump(dict(document)).encode())
 
 
 def _writable(directory: Path) -> bool:
@@ -148,6 +168,8 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    if _is_special(path):
+        return {}
     try:
         document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 (a safe one)
     except FileNotFoundError:

@@ -32,15 +32,16 @@ def kubeadm_rules(api_version: str) -> dict[str, Rule]:
     as_list = version not in ("v1beta1", "v1beta2", "v1beta3")
 
     def arguments(target: Any, patch: Any) -> Any:
-        if not _are_arguments(target) or not _are_arguments(patch):
-            return patch  # kubeadm says what is wrong with it
+        if not are_arguments(target) or not are_arguments(patch):
+            return patch
         merged = _merged(_pairs(target), _pairs(patch))
         return [{"name": name, "value": value} for name, value in merged] if as_list else dict(merged)
 
     return {**dict.fromkeys(ARGUMENTS, arguments), "certSANs": _without_repeats}
 
 
-def _are_arguments(value: Any) -> bool:
+def are_arguments(value: Any) -> bool:
+    """Whether it is of one of the two forms that arguments have, or nothing."""
     return value is None or isinstance(value, dict) or (isinstance(value, list) and all(isinstance(x, dict) and "name" in x for x in value))
 
 

@@ -89,6 +89,8 @@ def _node_problems(node: NodeConfig, path: str) -> Iterator[Problem]:
         for name, value in (("hostPath", mount.host_path), ("containerPath", mount.container_path)):
             if ":" in value:
                 yield Problem(path=f"{below}.{name}", message=f'"{value}" has a colon, which Engines take for the end of a path')
+            if "\0" in value:
+                yield Problem(path=f"{below}.{name}", message="has a character that no path has (NUL)")
     for label, value in node.labels.items():
         yield from _label_problems(label, f"{path}.labels.{label}")
         if value and not re.fullmatch(_LABEL_NAME, value):

@@ -12,6 +12,7 @@ import yaml
 from kindasync import go_yaml
 from kindasync.errors import Problem
 
+MOST_NODES = 200_000
 _KINDS = {
     "tag:yaml.org,2002:int": "an integer",
     "tag:yaml.org,2002:float": "a number",
@@ -56,6 +57,8 @@ def load_stream(text: str) -> tuple[list[Document], list[Problem]]:
     try:
         for node in yaml.compose_all(text, Loader=go_yaml.LOADER):
             inside: list[Problem] = []
+            if node is not None and _size(node, {}) > MOST_NODES:
+                raise yaml.YAMLError(f"its aliases make more than {MOST_NODES} values of it")
             value = None if node is None else _value(node, "", inside)
             if value is not None:
                 documents.append(Document(value, inside))
@@ -72,6 +75,16 @@ def load_documents(text: str) -> tuple[list[Any], list[Problem]]:
     """The documents of a YAML stream that are not empty; and all that is wrong with it."""
     documents, problems = load_stream(text)
     return [document.value for document in documents], [problem for document in documents for problem in document.problems] + problems
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node is, with all that aliases name. Raises: RecursionError."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        below = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(each, known) for each in below)
+    return known[id(node)]
 
 
 def _value(node: yaml.Node, path: str, problems: list[Problem]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from kindasync import go_yaml
 from kindasync.config import _json_patch as json_patch
 from kindasync.config._document import ClusterConfig, PatchJson6902
-from kindasync.config._merge_patch import ARGUMENTS, kubeadm_rules, merge
+from kindasync.config._merge_patch import ARGUMENTS, are_arguments, kubeadm_rules, merge
 from kindasync.config._yaml import Scalar, load_documents
 from kindasync.errors import ConfigInvalid, Problem
 
@@ -37,6 +37,7 @@ KINDS = (
     "KubeletConfiguration",
     "KubeProxyConfiguration",
 )
+_MAPPINGS = ("nodeRegistration", "localAPIEndpoint", "controlPlane", "controllerManager", "dns", "proxy", "patches")
 Json6902 = PatchJson6902 | str
 _TABLES = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1."}  # how those of CRI begin in a version of containerd's format
 
@@ -94,6 +95,8 @@ def json6902_kubeadm(documents: str, patches: Sequence[Json6902], *, path: str =
         for index, document in enumerate(result):
             if patch.target.matches(document):
                 result[index] = _applied(document, patch)
+                if problems := [*_head_problems(document, result[index], patch.path), *_shape_problems(result[index], patch.path)]:
+                    raise ConfigInvalid(problems)
     return go_yaml.dump_all(result)
 
 
@@ -210,7 +213,7 @@ def _merge_patches(patches: Sequence[str], path: str) -> Iterator[_Patch | Probl
             kind, api_version = content.get("kind"), content.get("apiVersion") or ""
             group, version = _split(str(api_version)) if api_version else (None, None)
             target = _Target(group=group, version=version, kind=str(kind or ""))
-            wrong = list(_kind_problems(target, below))
+            wrong = [*_kind_problems(target, below), *_shape_problems(content, below)]
             registration = content.get("nodeRegistration")
             if isinstance(registration, dict) and "name" in registration:
                 yield Problem(path=f"{below}.nodeRegistration.name", message="cannot be chosen: nodes are called as their containers")
@@ -265,6 +268,30 @@ def _kind_problems(target: _Target, path: str) -> Iterator[Problem]:
         yield Problem(path=f"{path}.kind", message="is required: it says which document the patch is for")
     elif target.kind not in KINDS:
         yield Problem(path=f"{path}.kind", message=f'there is no document "{target.kind}", only {", ".join(KINDS)}')
+
+
+def _head_problems(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    for name in ("kind", "apiVersion"):
+        if after.get(name) != before.get(name):
+            yield Problem(path=path, message=f"changes {name}: then it is another document")
+
+
+def _shape_problems(document: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """What is of another shape than kubeadm's members have; only those that are read here, too."""
+    for name in _MAPPINGS:
+        if not isinstance(document.get(name), dict | None):
+            yield Problem(path=f"{path}.{name}", message="must be a mapping")
+    skipped = document.get("skipPhases")
+    if not isinstance(skipped, list | None) or not all(isinstance(phase, str) for phase in skipped or ()):
+        yield Problem(path=f"{path}.skipPhases", message="must be a list of texts")
+    yield from _argument_problems(document, path)
+
+
+def _argument_problems(value: Any, path: str) -> Iterator[Problem]:
+    for name, below in value.items() if isinstance(value, dict) else ():
+        if name in ARGUMENTS and not are_arguments(below):
+            yield Problem(path=f"{path}.{name}", message="must be a list, each entry with name and value, or a mapping")
+        yield from _argument_problems(below, f"{path}.{name}")
 
 
 def _operations(text: str, path: str) -> tuple[Any, list[Problem]]:

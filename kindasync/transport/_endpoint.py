@@ -156,17 +156,19 @@ def _from_context(name: str, config_dir: Path, source: str) -> Endpoint:
     """A context of the docker client: `contexts/meta/<sha256 of its name>/meta.json`, and its TLS files beside it."""
     digest = sha256(name.encode()).hexdigest()
     meta = _json(config_dir / "contexts/meta" / digest / "meta.json")
-    docker = meta.get("Endpoints", {}).get("docker", {})
-    if not docker.get("Host"):
-        raise EngineUnreachable(
-            f'the Docker context "{name}" is not there',
-            why=f"it is named by {source}",
-            hint="docker context ls shows those there are; docker context use default goes back to the default socket",
-        )
+    match meta:
+        case {"Endpoints": {"docker": {"Host": str(host), **docker}}} if host:
+            pass
+        case _:
+            raise EngineUnreachable(
+                f'the Docker context "{name}" is not there',
+                why=f"it is named by {source}",
+                hint="docker context ls shows those there are; docker context use default goes back to the default socket",
+            )
     tls_dir = config_dir / "contexts/tls" / digest / "docker"
     skip_verify = bool(docker.get("SkipTLSVerify"))  # which asks for TLS by itself
     tls = _tls_from_directory(tls_dir, verify=not skip_verify) if tls_dir.is_dir() or skip_verify else None
-    return parse(docker["Host"], tls=tls, source=source)
+    return parse(host, tls=tls, source=source)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -991,6 +991,29 @@ def test_without_stdin_stdout_or_stderr(fake: FakeEngine, home: Path, monkeypatc
     assert fake.containers == {}
 
 
+@pytest.mark.parametrize("words", ["", "get"])
+def test_help_that_nobody_reads(words: str) -> None:
+    """As of `kindasync | true`."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m kindasync {words} >/dev/full', sys.executable], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion_without_its_variables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    """By the script of another version: what may come first."""
+    monkeypatch.setenv("_KINDASYNC_COMPLETE", f"{shell}_complete")
+    for name in ("COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(SystemExit) as ended:
+        main([])
+
+    assert (ended.value.code, "create" in capsys.readouterr().out) == (0, True)
+
+
 def test_a_signal_at_the_very_end(fake: FakeEngine, home: Path) -> None:
     """Either there is a cluster, and the command has succeeded; or there is none, no kubeconfig entry neither, and it has not."""
     with started(fake, "create", "cluster", "--name", "demo", "--events", "json") as process:

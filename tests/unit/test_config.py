@@ -337,6 +337,10 @@ nodes:
         ("kind/cluster.yaml", ['must be a mapping, not "kind/cluster.yaml"; text is read as YAML, a path is a pathlib.Path']),
         (HEAD + "name: a: b", ["line 3, column 8: not YAML: mapping values are not allowed in this context"]),
         (HEAD + "nodes: &all [*all]", ["not a configuration: it contains itself, or is nested without end"]),
+        (
+            HEAD + "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)),
+            ["not YAML: its aliases make more than 200000 values of it"],
+        ),
         (HEAD + "---\n" + HEAD, ["document 2: one Cluster and one ClusterExtras are a configuration; this document would be ignored"]),
         (HEAD + "name: a\nname: b", ["name: given twice, the second time in line 4"]),
         (HEAD + "nodes: [{role: worker, role: control-plane}]", ["nodes[0].role: given twice, the second time in line 3"]),

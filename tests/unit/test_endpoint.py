@@ -244,6 +244,19 @@ def test_the_endpoint_of_a_context_is_refused_like_any_other(home: Path, config_
 
 
 @pytest.mark.parametrize(
+    "meta", ["{", "[]", '{"Endpoints": null}', '{"Endpoints": {"docker": 3}}', '{"Endpoints": {"docker": {"Host": 3}}}']
+)
+def test_a_context_that_cannot_be_read_is_none(home: Path, config_dir: Path, meta: str) -> None:
+    """Whatever its file holds."""
+    add_context(config_dir, "odd", {"Host": "tcp://host:1"})
+    (file,) = (config_dir / "contexts/meta").glob("*/meta.json")
+    file.write_text(meta)
+
+    with pytest.raises(EngineUnreachable, match='context "odd" is not there'):
+        found(home, DOCKER_CONTEXT="odd")
+
+
+@pytest.mark.parametrize(
     "content", ["", "no JSON", "[]", "\xff", '{"auths": {}}', '{"currentContext": ""}', '{"currentContext": "default"}']
 )
 def test_a_configuration_without_a_context_counts_for_nothing(home: Path, config_dir: Path, content: str) -> None:

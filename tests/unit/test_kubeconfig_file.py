@@ -154,6 +154,29 @@ def test_a_file_that_is_a_mount_is_written_in_place(file: Path, home: Path, monk
     assert [each.name for each in file.parent.iterdir()] == ["config"]
 
 
+def test_a_device_is_written_to_and_stays_one(home: Path, tmp_path: Path) -> None:
+    """As /dev/null, which says that no file is wanted: nothing takes its place, and no lock is beside it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check(pipe, home=home)
+    with pytest.raises(KindasyncError, match="cannot change"):  # nobody reads
+        add(kubeconfig("demo"), pipe, home=home)
+
+    with ThreadPoolExecutor() as pool:
+        content = pool.submit(pipe.read_text)
+        while True:
+            try:
+                add(kubeconfig("demo"), pipe, home=home)
+                break
+            except KindasyncError:  # nobody reads yet
+                pass
+        assert yaml.safe_load(content.result())["current-context"] == "kind-demo"
+    take_out("demo", pipe, home=home)
+
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [*tmp_path.glob("pipe*")] == [pipe]
+
+
 def test_an_edit_without_effect_writes_nothing(file: Path, home: Path) -> None:
     """Deleting a cluster that is not in the file leaves comments and formatting alone."""
     file.write_text("# mine\n" + USERS_OWN, encoding="utf-8")

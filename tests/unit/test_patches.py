@@ -143,6 +143,11 @@ def test_times_and_dates_stay_texts() -> None:
 # -- kubeadm, JSON
 
 
+def merged(kind: str, text: str) -> ClusterConfig:
+    """A configuration with one merge patch."""
+    return ClusterConfig(kubeadm_config_patches=(f"kind: {kind}\n{text}",))
+
+
 def kubelet_patch(operations: str, **target: str) -> PatchJson6902:
     """A JSON patch for the kubelet's document."""
     return PatchJson6902(
@@ -209,6 +214,22 @@ def test_an_operation_that_cannot_be_applied_is_an_error(operation: dict[str, An
     (problem,) = caught.value.problems
     assert problem.path == "patches[1].patch[0]"
     assert problem.message == f"cannot be applied: {message}"
+
+
+@pytest.mark.parametrize(
+    ("operation", "problem"),
+    [
+        ({"op": "remove", "path": "/kind"}, "patches[0].patch: changes kind: then it is another document"),
+        ({"op": "replace", "path": "/apiVersion", "value": "v1"}, "patches[0].patch: changes apiVersion: then it is another document"),
+        ({"op": "add", "path": "/nodeRegistration", "value": 3}, "patches[0].patch.nodeRegistration: must be a mapping"),
+    ],
+)
+def test_what_json_patches_make_has_to_be_a_document_of_kubeadm(operation: dict[str, Any], problem: str) -> None:
+    """As far as it is read here, too."""
+    with pytest.raises(ConfigInvalid) as caught:
+        json6902_kubeadm(DOCUMENTS, [kubelet_patch(json.dumps([operation]))])
+
+    assert [*map(str, caught.value.problems)] == [problem]
 
 
 def test_an_error_keeps_the_documents_to_itself() -> None:
@@ -307,6 +328,18 @@ def test_containerd_json_patches() -> None:
         (
             ClusterConfig(kubeadm_config_patches_json6902=(kubelet_patch('[{"op": "move", "path": "/a"}]'),)),
             "kubeadmConfigPatchesJSON6902[0].patch[0].from: is required by move",
+        ),
+        (merged("InitConfiguration", "nodeRegistration: 3"), "kubeadmConfigPatches[0].nodeRegistration: must be a mapping"),
+        (merged("ClusterConfiguration", "dns: [a]"), "kubeadmConfigPatches[0].dns: must be a mapping"),
+        (merged("InitConfiguration", "skipPhases: 3"), "kubeadmConfigPatches[0].skipPhases: must be a list of texts"),
+        (merged("InitConfiguration", "skipPhases: [3]"), "kubeadmConfigPatches[0].skipPhases: must be a list of texts"),
+        (
+            merged("JoinConfiguration", "nodeRegistration: {kubeletExtraArgs: [{name: x, value: y}, max-pods]}"),
+            "kubeadmConfigPatches[0].nodeRegistration.kubeletExtraArgs: must be a list, each entry with name and value, or a mapping",
+        ),
+        (
+            merged("ClusterConfiguration", "apiServer: {extraArgs: 3}"),
+            "kubeadmConfigPatches[0].apiServer.extraArgs: must be a list, each entry with name and value, or a mapping",
         ),
         (ClusterConfig(containerd_config_patches=("a = ",)), "containerdConfigPatches[0]: not TOML: Invalid value"),
         (

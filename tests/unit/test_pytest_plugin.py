@@ -469,6 +469,27 @@ def test_clusters_of_failed_tests_can_be_kept(pytester: pytest.Pytester, fake: F
     assert [request for request in fake.api_requests("mine-control-plane") if request.startswith("DELETE /api/v1/namespaces/test-")] == []
 
 
+def test_a_namespace_of_a_cluster_that_is_gone(pytester: pytest.Pytester, fake: FakeEngine) -> None:
+    """Its own test has passed, and has a warning; the next one's error is a few lines."""
+    pytester.makepyfile(
+        """
+        import anyio
+
+        def test_deletes(kind_cluster, kind_namespace):
+            anyio.run(kind_cluster.delete)
+
+        def test_next(kind_namespace):
+            pass
+        """
+    )
+
+    result = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "-W", "default", "--kind-name", "mine")
+
+    result.assert_outcomes(passed=1, errors=1, warnings=1)
+    result.stdout.fnmatch_lines(["*ApiUnreachable: *", '*PytestWarning: namespace "test-deletes-*" was not removed: *'])
+    assert len(result.outlines) < 60
+
+
 def test_errors_of_kindasync_end_where_it_was_called(pytester: pytest.Pytester, fake: FakeEngine) -> None:
     """What they say is what there is to be read, not kindasync's own code; `--full-trace` shows that."""
     pytester.makepyfile(
@@ -477,6 +498,11 @@ def test_errors_of_kindasync_end_where_it_was_called(pytester: pytest.Pytester, 
             from kindasync.sync import Cluster
 
             Cluster.get("none")
+
+        def test_reaches_none():
+            from kindasync.sync import Cluster
+
+            Cluster.get("none", engine="unix:///missing.sock")
         """
     )
 
@@ -484,7 +510,8 @@ def test_errors_of_kindasync_end_where_it_was_called(pytester: pytest.Pytester, 
     full = run(pytester, *WITHOUT_PYTEST_ASYNCIO, "--full-trace")
 
     short.stdout.fnmatch_lines([">*Cluster.get(*", "E*ClusterNotFound: there is no cluster*", "test_errors_*.py:4: ClusterNotFound"])
-    short.stdout.no_fnmatch_line("*_facade.py*")
+    for other in ("*_facade.py*", "*aiohttp*", "*FileNotFoundError*"):
+        short.stdout.no_fnmatch_line(other)
     full.stdout.fnmatch_lines(["*_facade.py*"])
 
 

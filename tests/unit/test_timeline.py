@@ -160,6 +160,14 @@ def test_of_a_create_that_fails(fake: FakeEngine, file: Path) -> None:
     assert any("ContainerCreated" in bar["title"] for bar in page.bars)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no such device")
+def test_a_disk_that_is_full_at_the_end(fake: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is told; the cluster has been made all the same."""
+    assert main(["create", "cluster", "--name", "demo", "--timeline", "/dev/full"]) == 0
+
+    assert "the timeline /dev/full was not written: No space left on device" in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_written(fake: FakeEngine, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Is said before anything is done."""
     assert main(["create", "cluster", "--name", "demo", "--timeline", str(file.parent / "missing" / "timeline.html")]) == 1
