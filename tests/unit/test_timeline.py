@@ -161,7 +161,7 @@ def test_of_a_create_that_fails(fake: FakeEngine, file: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no such device")
-def test_a_disk_that_is_full_at_the_end(fake: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_is_full_at_the_end(fake: FakeEngine, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Is told; the cluster has been made all the same."""
     assert main(["create", "cluster", "--name", "demo", "--timeline", "/dev/full"]) == 0
 
