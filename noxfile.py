@@ -129,7 +129,7 @@ def containers(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Kubernetes' own conformance tests; some two hours on two cores. `-- --focus` for a few minutes of them."""
+    """Kubernetes' own conformance tests; an hour on two cores. `-- --focus` for a few minutes of them."""
     session.install("-e", ".")
     session.run("python", "-m", "tests.conformance", *session.posargs)
 
