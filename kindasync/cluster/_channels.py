@@ -5,11 +5,11 @@ Source: Kubernetes, k8s.io/streaming, wsstream: the first byte of a message is t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import anyio
 from yarl import URL
 
 from kindasync.cluster._api import API_S, ClusterApi, unreachable
@@ -68,7 +68,7 @@ async def open_channels(api: ClusterApi, path: str, *protocols: str) -> AsyncIte
     url = URL(f"{api.session.server}{path}", encoded=True)
     timeout = aiohttp.ClientWSTimeout(ws_close=CLOSE_S)
     try:
-        async with asyncio.timeout(API_S):
+        with anyio.fail_after(API_S):
             socket = await api.session.http.ws_connect(url, protocols=protocols, timeout=timeout, max_msg_size=0)
     except aiohttp.WSServerHandshakeError as error:
         raise await _refusal(api, path, error.status) from error

@@ -90,10 +90,10 @@ def change(
     changed; what `while_waiting` raises, which is called again and again until the lock is had: then nothing was changed.
     A device or pipe (/dev/null) is written to, not read, locked or replaced.
     """
-    if _is_special(path):
-        with _usable(path):
+    with _usable(path):
+        if _is_special(path):
             _write(path, edit({}))
-        return
+            return
     with _usable(path), _locked(path, lock_s, while_waiting):
         existing = _read(path)
         edited = edit(existing)

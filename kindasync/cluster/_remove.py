@@ -116,15 +116,13 @@ async def _warn_of_volumes(run: Run, api: ClusterApi, name: str) -> None:
 
 def volumes_on(node: str, volumes: Sequence[Mapping[str, Any]]) -> list[str]:
     """The PersistentVolumes that can be on this node only, by their claims if they have them. Source: kubernetes.io, "Persistent Volumes", node affinity."""
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
     return [
         f"{claim['namespace']}/{claim['name']}" if (claim := spec.get("claimRef")) else volume["metadata"]["name"]
         for volume in volumes
         if (spec := volume["spec"])
-        and any(
-            expression["key"] == "kubernetes.io/hostname" and expression["operator"] == "In" and expression["values"] == [node]
-            for term in ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
-            for expression in term.get("matchExpressions") or ()
-        )
+        and (terms := ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms"))
+        and all(here in (term.get("matchExpressions") or ()) for term in terms)
     ]
 
 

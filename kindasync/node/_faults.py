@@ -118,7 +118,7 @@ async def _routes(connection: Connection, container: Container) -> frozenset[tup
     """
     found = set()
     for version in ("-4", "-6"):
-        result = await container_run(connection, container.id, ("ip", version, "route", "show"), passing=range(256))
+        result = await container_run(connection, container.name, ("ip", version, "route", "show"), passing=range(256))
         lines = (re.sub(r" dev \S+", "", line).strip() for line in result.text.splitlines())
         found |= {(version, line) for line in lines if " via " in line and not line.startswith("default")}
     return frozenset(found)
