@@ -123,14 +123,16 @@ def misgivings(images: Mapping[str, Image], architecture: str) -> Iterator[str]:
 
 
 async def load_archive(connection: Connection, bus: Bus, cluster: str, archive: Path, nodes: Sequence[str] | None) -> None:
-    """Load an archive (docker or OCI layout, compressed or not) into nodes.
+    """Load an archive (docker or OCI layout, compressed or not), a file or a pipe, into nodes.
 
     Raises: OSError for a file that cannot be read; ClusterNotFound; ClusterError for nodes that are not there; StepFailed as `load_images`.
     """
     containers = await chosen(connection, bus, cluster, nodes)
     async with await anyio.open_file(archive, "rb") as file:
-        total = await file.seek(0, 2)
-        await file.seek(0)
+        total = None
+        if file.wrapped.seekable():
+            total = await file.seek(0, 2)
+            await file.seek(0)
         load = Load(
             connection=connection,
             bus=bus,

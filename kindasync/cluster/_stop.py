@@ -121,7 +121,11 @@ async def wait_nodes_ready(kubeconfig: Mapping[str, Any], cluster: str, nodes: S
                 since={node.name: started for node in nodes if (started := _time(node.started_at))},
             )
         except NotReady as error:
-            error.hint = "a longer wait may do on a busy machine; docker exec NODE journalctl -u kubelet says what its kubelet does"
+            error.hint = (
+                "install a pod network: this cluster has none of its own (disableDefaultCNI)"
+                if "cni plugin not initialized" in error.last_state
+                else "a longer wait may do on a busy machine; docker exec NODE journalctl -u kubelet says what its kubelet does"
+            )
             if api.last_failure:
                 error.add_evidence(f"the API server, last: {api.last_failure}")
             raise

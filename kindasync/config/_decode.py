@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _part(model: Model, source: Document | None) -> _Part:
         return _Part()
     problems = tuple(replace(each, path=f"{model.PREFIX}.{each.path}" if model.PREFIX else each.path) for each in source.problems)
     frozen, errors = _validated(model, source.value)
-    problems += tuple(_problem(each, model.PREFIX) for each in errors)
+    problems += tuple(_problem(each, model) for each in errors)
     unknown = frozenset(_path(each["loc"], model.PREFIX) for each in errors)
     if not frozen:
         unknown |= {model.PREFIX} if model.PREFIX else {"nodes", "networking"}
@@ -162,12 +163,21 @@ def _path(loc: Loc, path: str = "") -> str:
     return path
 
 
-def _problem(error: Any, prefix: str) -> Problem:
-    path = _path(error["loc"], prefix)
+def _fields(model: Model) -> set[str]:
+    """The names of all fields in a document of this model."""
+    schema = model.model_json_schema()
+    return {name for each in (schema, *schema.get("$defs", {}).values()) for name in each.get("properties", ())}
+
+
+def _problem(error: Any, model: Model) -> Problem:
+    path = _path(error["loc"], model.PREFIX)
     given = error.get("input")
     match error["type"]:
         case "extra_forbidden":
             message = "there is no such field"
+            fields = {name.lower(): name for name in _fields(model)}
+            if meant := get_close_matches(str(error["loc"][-1]).lower(), fields, n=1, cutoff=0.8):
+                message += f"; {fields[meant[0]]} is one"
         case "missing":
             message = "is required"
         case "literal_error":

@@ -367,7 +367,7 @@ def test_bytes_that_are_no_text(source: str | bytes, message: str) -> None:
         ("nodes: [worker]", 'nodes[0]: must be a mapping, not "worker"'),
         ("nodes: [{role: master}]", "nodes[0].role: must be 'control-plane' or 'worker', not \"master\""),
         ("nodes: [{role: external-load-balancer}]", "nodes[0].role: must be 'control-plane' or 'worker', not \"external-load-balancer\""),
-        ("nodes: [{extramounts: []}]", "nodes[0].extramounts: there is no such field"),
+        ("nodes: [{extramounts: []}]", "nodes[0].extramounts: there is no such field; extraMounts is one"),
         ("nodes: [{labels: [a]}]", "nodes[0].labels: must be a mapping, not ['a']"),
         ("nodes: [{labels: {a: []}}]", "nodes[0].labels.a: must be a text, not []"),
         (

@@ -168,7 +168,7 @@ def test_problems_of_the_documents(text: str, expected: list[str]) -> None:
     ("fields", "problem"),
     [
         ({"foo": 1}, "extras.foo: there is no such field"),
-        ({"nodes": [{"cpu": 1}]}, "extras.nodes[0].cpu: there is no such field"),
+        ({"nodes": [{"cpu": 1}]}, "extras.nodes[0].cpu: there is no such field; cpus is one"),
         ({"nodes": {}}, "extras.nodes: must be a list, not {}"),
         ({"nodes": ["big"]}, 'extras.nodes[0]: must be a mapping, not "big"'),
         ({"nodes": [{"cpus": True}]}, "extras.nodes[0].cpus: must be a text, not True"),
@@ -178,7 +178,10 @@ def test_problems_of_the_documents(text: str, expected: list[str]) -> None:
         ({"network": "kind"}, 'extras.network: must be a mapping, not "kind"'),
         ({"registries": {"local": True}}, "extras.registries.local: must be a mapping, not True"),
         ({"registries": {"local": {"hostPort": "5001"}}}, 'extras.registries.local.hostPort: must be an integer, not "5001"'),
-        ({"registries": {"mirrors": [{"remoteUrl": "https://a"}]}}, "extras.registries.mirrors[0].remoteUrl: there is no such field"),
+        (
+            {"registries": {"mirrors": [{"remoteUrl": "https://a"}]}},
+            "extras.registries.mirrors[0].remoteUrl: there is no such field; remoteURL is one",
+        ),
     ],
 )
 def test_problems_of_shape(fields: Mapping[str, Any], problem: str) -> None:

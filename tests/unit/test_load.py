@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from kindasync import Cluster, ClusterNotFound
@@ -307,6 +309,20 @@ async def test_an_archive_is_given_as_it_is(fake: FakeEngine, containerds: Conta
         (NODE, "images.tar", archive.stat().st_size),
         (WORKER, "images.tar", archive.stat().st_size),
     }
+
+
+async def test_an_archive_may_come_through_a_pipe(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
+    """As of `load archive <(docker save app)`: read once, for all nodes, and of no known size."""
+    pipe, content = tmp_path / "pipe", tar_of({"/index.json": b"index"})
+    os.mkfifo(pipe)
+    cluster, events = await demo(fake), Recording()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, pipe.write_bytes, content)
+        await cluster.load_archive(pipe, on_event=events.keep)
+
+    assert containerds.imported == {name: [{"index.json": b"index"}] for name in (NODE, WORKER)}
+    assert {event.total for event in events if isinstance(event, told.LoadProgress)} == {None}
 
 
 async def test_what_stays_of_an_archive_is_told(fake: FakeEngine, containerds: Containerds, tmp_path: Path) -> None:
