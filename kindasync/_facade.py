@@ -34,7 +34,9 @@ class Facade:
 
     _kind: type
 
-    def __init__(self, asynchronous: Any) -> None:
+    def __init__(self, asynchronous: Any = None) -> None:
+        if not isinstance(asynchronous, self._kind):
+            raise TypeError(f"a {self._kind.__name__} is not made so: Cluster.create(), get() and running() return what there is")
         self.asynchronous = asynchronous
 
     def __eq__(self, other: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -25,11 +26,15 @@ from kindasync.errors import ApiRefused, ApiUnreachable, KindUnknown, NotReady, 
 from kindasync.transport._http import drop
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from aiohttp import ClientRequest, ClientResponse
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 RETRY_S = 0.1
 API_S = 60.0  # for an answer of an API server that may be restarting
 CONNECT_S = 5.0
+CLOSE_S = 2.0
 _ADMIN_REFUSED = re.compile(r'User "kubernetes-(super-)?admin" cannot')
 Answer = TypeVar("Answer")
 
@@ -56,6 +61,30 @@ class ApiSession:
     http: aiohttp.ClientSession
 
 
+class _Connector(aiohttp.TCPConnector):
+    """One that ends with its last connection. aiohttp's forgets those that it has told to close, which with TLS takes a round trip, or the loop's next turn."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(limit=0, ssl=context)
+        self._made: dict[ResponseHandler, asyncio.Transport] = {}
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 (aiohttp's)
+        connection = await super().connect(req, traces, timeout)
+        self._made = {protocol: transport for protocol, transport in self._made.items() if protocol.closed}
+        if connection.protocol and connection.transport:
+            self._made[connection.protocol] = connection.transport
+        return connection
+
+    async def end(self) -> None:
+        """Close all connections; what the API server has not agreed to by now, it need not."""
+        await self.close()
+        left = [closed for protocol in self._made if (closed := protocol.closed)]
+        for transport in self._made.values():
+            transport.abort()
+        if left:
+            await asyncio.wait(left, timeout=CLOSE_S)
+
+
 @asynccontextmanager
 async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiSession]:
     """A session with the credentials of a kubeconfig; proxies of the environment do not apply."""
@@ -64,11 +93,13 @@ async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiSession]
         context = _ssl_context(cluster, path)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
     # An object of Kubernetes may be larger than what is read at once by default: etcd takes 1.5 MiB.
-    http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=context), timeout=timeout, trust_env=False, read_bufsize=2**21)
+    connector = _Connector(context)
+    http = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False, read_bufsize=2**21)
     try:
         yield ApiSession(server=cluster["server"], http=http)
     finally:
-        await answered(http.close())
+        await answered(connector.end())
+        await http.close()
 
 
 @contextmanager

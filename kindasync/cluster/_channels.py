@@ -81,7 +81,7 @@ async def open_channels(api: ClusterApi, path: str, *protocols: str) -> AsyncIte
 
 
 async def _refusal(api: ClusterApi, path: str, status: int) -> ApiRefused | ApiUnreachable:
-    """Why an upgrade was refused: aiohttp has not read it, so the same is asked without one, which is refused for the same reason."""
+    """Why an upgrade was refused: aiohttp has not read it, so the same is asked without one, which is refused for the same reason, or, as things change, another."""
     try:
         await api.request("GET", path)
     except ApiUnreachable as error:
@@ -89,4 +89,5 @@ async def _refusal(api: ClusterApi, path: str, status: int) -> ApiRefused | ApiU
     except ApiRefused as error:
         if error.status == status:
             return error
+        return ApiRefused("GET", path, status, f"it does not upgrade to a WebSocket; asked again: {error.why}")
     return ApiRefused("GET", path, status, "it does not upgrade to a WebSocket")

@@ -413,7 +413,7 @@ class Cluster:
         return await add_node(self.name, role=role, config=config, image=image, wait_s=wait_s, engine=self.engine, on_event=on_event)
 
     async def remove_node(
-        self, node: str, *, timeout_s: float = DRAIN_S, force: bool = False, on_event: Callback | Bus | None = None
+        self, node: Node | str, *, timeout_s: float = DRAIN_S, force: bool = False, on_event: Callback | Bus | None = None
     ) -> None:
         """Drain a node, and remove it with all that is in it: its etcd member and place behind the balancer first, if it is a control plane.
 
@@ -425,7 +425,8 @@ class Cluster:
         make again; NotReady with the pods that could not be evicted, and why: the node is as it was, then; StepFailed; EngineError.
         Cancellation: ends it; the same again goes on.
         """
-        await remove_node(self.name, node, timeout_s=timeout_s, force=force, engine=self.engine, on_event=on_event)
+        name = node if isinstance(node, str) else node.name
+        await remove_node(self.name, name, timeout_s=timeout_s, force=force, engine=self.engine, on_event=on_event)
 
     async def export_logs(self, directory: Path | str, *, on_event: Callback | Bus | None = None) -> None:
         """Write the logs of all nodes, running or not, into a directory, laid out as kind does; it is made if it is not there.

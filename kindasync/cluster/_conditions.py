@@ -156,7 +156,8 @@ def _pod_state(pod: Object) -> Iterator[str]:
         name, state = container["name"], container.get("state") or {}
         if waiting := state.get("waiting"):
             yield f"container {name} waits: " + ": ".join(waiting[field] for field in ("reason", "message") if waiting.get(field))
-        ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+        before = {} if container.get("ready") else container.get("lastState") or {}
+        ended = state.get("terminated") or before.get("terminated")
         if ended and ended.get("exitCode"):
             yield f"container {name} ended with exit code {ended['exitCode']}"
         if "running" in state and not container.get("ready"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import re
@@ -238,7 +239,10 @@ async def _run_hooks(run: Run, node: NodePlan, container: Container) -> None:
         name = getattr(hook, "__qualname__", repr(hook))
         with run.step(f"run hook {name} on node {node.name}", node=node.name) as began:
             try:
-                await hook(paused)
+                work: object = hook(paused)
+                if not inspect.isawaitable(work):
+                    raise ClusterError(f"hook {name} is no coroutine function", hint="define it by async def")
+                await work
             except asyncio.CancelledError as error:
                 if is_cancelled():
                     raise

@@ -125,6 +125,7 @@ CRASHES = {
             {"phase": "Running", "containerStatuses": [CRASHES]},
             "Running; container main waits: CrashLoopBackOff; container main ended with exit code 3",
         ),
+        ({"phase": "Running", "containerStatuses": [{**CRASHES, "state": {"running": {}}, "ready": True}]}, "Running"),
         (
             {"phase": "Pending", "initContainerStatuses": [{**WAITS, "name": "init"}]},
             "Pending; container init waits: ErrImageNeverPull: image is not present",

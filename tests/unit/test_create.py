@@ -958,6 +958,17 @@ async def test_a_hook_that_is_cancelled_fails_the_create(fake: FakeEngine, home:
 
 
 @pytest.mark.usefixtures("nobody_dies")
+async def test_a_hook_that_is_no_coroutine_function_is_told(fake: FakeEngine, home: Path) -> None:
+    """By its name."""
+
+    def hook(node: PausedNode) -> None:
+        pass
+
+    with nothing_left(fake, home), pytest.raises(StepFailed, match=r"hook\S* is no coroutine function"):
+        await create(fake, before_boot=[hook])
+
+
+@pytest.mark.usefixtures("nobody_dies")
 async def test_a_preload_of_a_file_that_is_not_there_is_a_failed_step(fake: FakeEngine, home: Path, tmp_path: Path) -> None:
     """Named, with nothing left behind."""
 

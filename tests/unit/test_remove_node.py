@@ -81,7 +81,7 @@ async def test_a_worker_is_drained_and_gone(fake: FakeEngine) -> None:
     volumes = len(fake.volumes)
     seen = Recording()
 
-    await cluster.remove_node(WORKER, on_event=seen.keep)
+    await cluster.remove_node(cluster.nodes[1], on_event=seen.keep)
 
     assert set(fake.containers) == {FIRST, WORKER2}
     assert len(fake.volumes) == volumes - 1

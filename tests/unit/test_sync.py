@@ -93,6 +93,12 @@ def test_the_members_are_those_of_the_asynchronous_api(blocking: type, asynchron
         assert not inspect.iscoroutinefunction(member)
 
 
+def test_a_cluster_is_not_made_by_its_class() -> None:
+    """As pytest-kind's is: what to call instead is said."""
+    with pytest.raises(TypeError, match=r"Cluster\.create\(\), get\(\) and running\(\)"):
+        Cluster("demo")  # type: ignore[call-arg]
+
+
 def test_type_checkers_know_it() -> None:
     """The stub is what `python -m tests.sync_stub` makes of the asynchronous API: run that where this fails."""
 
