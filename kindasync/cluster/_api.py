@@ -70,7 +70,7 @@ class _Connector(aiohttp.TCPConnector):
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 (aiohttp's)
         connection = await super().connect(req, traces, timeout)
-        self._made = {protocol: transport for protocol, transport in self._made.items() if protocol.closed}
+        self._made = {protocol: transport for protocol, transport in self._made.items() if _end_of(protocol)}
         if connection.protocol and connection.transport:
             self._made[connection.protocol] = connection.transport
         return connection
@@ -78,11 +78,17 @@ class _Connector(aiohttp.TCPConnector):
     async def end(self) -> None:
         """Close all connections; what the API server has not agreed to by now, it need not."""
         await self.close()
-        left = [closed for protocol in self._made if (closed := protocol.closed)]
+        left = [end for protocol in self._made if (end := _end_of(protocol))]
         for transport in self._made.values():
             transport.abort()
         if left:
             await asyncio.wait(left, timeout=CLOSE_S)
+
+
+def _end_of(protocol: ResponseHandler) -> asyncio.Future[None] | None:
+    """What is done when a connection is closed; None: it is."""
+    end = protocol.closed
+    return end if end and not end.done() else None
 
 
 @asynccontextmanager
@@ -98,8 +104,8 @@ async def api_client(kubeconfig: Mapping[str, Any]) -> AsyncIterator[ApiSession]
     try:
         yield ApiSession(server=cluster["server"], http=http)
     finally:
+        http.detach()
         await answered(connector.end())
-        await http.close()
 
 
 @contextmanager
