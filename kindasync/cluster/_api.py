@@ -27,7 +27,6 @@ from kindasync.transport._http import drop
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
@@ -66,29 +65,28 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__(limit=0, ssl=context)
-        self._made: dict[ResponseHandler, asyncio.Transport] = {}
+        self._open: dict[asyncio.Future[None], asyncio.Transport] = {}  # by what is done when one is closed
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 (aiohttp's)
         connection = await super().connect(req, traces, timeout)
-        self._made = {protocol: transport for protocol, transport in self._made.items() if _end_of(protocol)}
-        if connection.protocol and connection.transport:
-            self._made[connection.protocol] = connection.transport
+        end = None if connection.protocol is None else connection.protocol.closed  # a protocol is false, as it has no messages yet
+        if end is not None and connection.transport is not None and end not in self._open and not end.done():
+            self._open[end] = connection.transport
+            end.add_done_callback(self._ended)
         return connection
+
+    def _ended(self, end: asyncio.Future[None]) -> None:
+        del self._open[end]
+        if not end.cancelled():
+            end.exception()  # which whoever used it has, too; asyncio warns of one that nobody looks at
 
     async def end(self) -> None:
         """Close all connections; what the API server has not agreed to by now, it need not."""
         await self.close()
-        left = [end for protocol in self._made if (end := _end_of(protocol))]
-        for transport in self._made.values():
+        for transport in [*self._open.values()]:
             transport.abort()
-        if left:
-            await asyncio.wait(left, timeout=CLOSE_S)
-
-
-def _end_of(protocol: ResponseHandler) -> asyncio.Future[None] | None:
-    """What is done when a connection is closed; None: it is."""
-    end = protocol.closed
-    return end if end and not end.done() else None
+        if self._open:
+            await asyncio.wait([*self._open], timeout=CLOSE_S)
 
 
 @asynccontextmanager
