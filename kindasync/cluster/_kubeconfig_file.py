@@ -44,9 +44,9 @@ def check(explicit: Path | None, *, env: Mapping[str, str] = os.environ, home: P
     """See whether `add` could do its work, as things are now. Raises: as `add`."""
     path = target_path(explicit, env, home or Path.home())
     with _usable(path):
-        _read(path)
         if _is_special(path):
             return
+        _read(path)
         directory = next(each for each in path.absolute().parents if each.exists())
         if not _writable(directory):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
@@ -168,8 +168,6 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if _is_special(path):
-        return {}
     try:
         document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 (a safe one)
     except FileNotFoundError:

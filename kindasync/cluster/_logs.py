@@ -25,7 +25,7 @@ from kindasync.docker import Connection
 from kindasync.docker._engine import Call
 from kindasync.docker.archives import get_archive
 from kindasync.docker.containers import Container, container_logs
-from kindasync.docker.execs import container_run
+from kindasync.docker.execs import ANY_CODE, container_run
 from kindasync.errors import Conflict, KindasyncError, NodeError, StepFailed, redacted
 from kindasync.events import Bus, LogsExported, Warned
 
@@ -110,7 +110,7 @@ async def _programs(export: Export, node: Container, directory: Path) -> None:
 
         async def output(name: str = name, argv: list[str] = argv) -> None:
             try:
-                result = await container_run(export.connection, node.name, argv, passing=range(256), timeout_s=PROGRAM_S)
+                result = await container_run(export.connection, node.name, argv, passing=ANY_CODE, timeout_s=PROGRAM_S)
             except Conflict:  # stopped since it was listed
                 return
             text = result.text

@@ -43,6 +43,7 @@ class ExecResult:
         return "\n".join(text.splitlines()[-lines:])
 
 
+ANY_CODE = range(256)  # of programs whose output counts, however they end
 OnOutput = Callable[[bytes], None]
 Sizes = AsyncIterator[tuple[int, int]]
 """The rows and columns of a terminal: at first, and whenever they change."""

@@ -14,7 +14,7 @@ import anyio
 
 from kindasync.docker import Connection
 from kindasync.docker.archives import put_archive
-from kindasync.docker.execs import container_output, container_run
+from kindasync.docker.execs import ANY_CODE, container_output, container_run
 from kindasync.errors import ApiError, ExecFailed, KindasyncError, NodeError
 
 CTR = ("ctr", "--namespace=k8s.io")
@@ -146,4 +146,4 @@ async def exported(connection: Connection, node: str, references: Sequence[str])
 
 
 async def _containerd_of(connection: Connection, node: str) -> Containerd:
-    return containerd_from((await container_run(connection, node, ["containerd", "config", "dump"], passing=range(256))).text)
+    return containerd_from((await container_run(connection, node, ["containerd", "config", "dump"], passing=ANY_CODE)).text)

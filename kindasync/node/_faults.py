@@ -22,7 +22,7 @@ from kindasync.docker.containers import (
     container_unpause,
     container_wait,
 )
-from kindasync.docker.execs import container_run
+from kindasync.docker.execs import ANY_CODE, container_run
 from kindasync.docker.networks import network_connect, network_disconnect
 from kindasync.docker.system import engine_time
 from kindasync.errors import EngineTimeout, KindasyncError, NodeError, NotReady
@@ -118,7 +118,7 @@ async def _routes(connection: Connection, container: Container) -> frozenset[tup
     """
     found = set()
     for version in ("-4", "-6"):
-        result = await container_run(connection, container.name, ("ip", version, "route", "show"), passing=range(256))
+        result = await container_run(connection, container.name, ("ip", version, "route", "show"), passing=ANY_CODE)
         lines = (re.sub(r" dev \S+", "", line).strip() for line in result.text.splitlines())
         found |= {(version, line) for line in lines if " via " in line and not line.startswith("default")}
     return frozenset(found)
